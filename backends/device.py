@@ -1,0 +1,98 @@
+"""Device: a place for arrays, and the Array API namespace of the arrays that live there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name, is_array, unwrap
+
+_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+)
+
+
+class Memory(NamedTuple):
+    """Memory of a device in bytes."""
+
+    used: int
+    total: int
+
+
+class Device(ABC):
+    """A place for arrays. Two Devices are equal if they are the same place.
+
+    Attributes:
+        name: what `xnn.device` takes to find it again: ``"cpu"``, ``"cuda:0"``.
+        handle: what the namespace's own functions take as ``device=``.
+    """
+
+    name: str
+    handle: Any
+
+    @property
+    @abstractmethod
+    def xp(self) -> Namespace:
+        """The Array API namespace of the arrays that live here."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The hardware in a few words."""
+
+    def synchronize(self) -> None:
+        """Wait until all work handed to the device is done."""
+        return
+
+    def memory(self) -> Memory | None:
+        """Bytes in use and in all, or None where that is not known."""
+        return None
+
+    def dtype(self, dtype: Any) -> Any:
+        """The dtype of this device's namespace for a dtype of any namespace, or a name such as ``"float32"``."""
+        name = dtype if isinstance(dtype, str) else dtype_name(dtype)
+        if name not in _DTYPES or not hasattr(self.xp, name):
+            raise TypeError(f"dtype: expected one of {', '.join(_DTYPES)}, got {name!r} for {self.xp.__name__}")
+        return getattr(self.xp, name)
+
+    def asarray(self, data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
+        """An array on this device from an array of any namespace or device, or from nested sequences of numbers."""
+        dtype = None if dtype is None else self.dtype(dtype)
+        data = unwrap(data)
+        if is_array(data) and array_namespace(data) is not self.xp:
+            from xnn.backends.numpy import to_host
+
+            data = to_host(data)
+        return self.xp.asarray(data, dtype=dtype, device=self.handle, copy=copy)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.name == self.name  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"device({self.name!r})"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class NamespaceDevice(Device):
+    """A device of an Array API namespace that has no backend of its own (array_api_strict, torch, ...)."""
+
+    def __init__(self, namespace: Namespace, handle: Any = None) -> None:
+        self._namespace = namespace
+        self.handle = handle
+        self.name = namespace.__name__.removeprefix("array_api_compat.")
+        if handle is not None:
+            self.name += f":{handle}"
+
+    @property
+    def xp(self) -> Namespace:
+        """The namespace."""
+        return self._namespace
+
+    def describe(self) -> str:
+        """The namespace's name."""
+        return f"Array API namespace {self._namespace.__name__}"

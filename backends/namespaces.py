@@ -1,0 +1,124 @@
+"""Which Array API namespace an array belongs to, and whether arrays may meet in one operation.
+
+Every operation asks for its namespace once, so the answer is kept per array type: one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import array_api_compat
+
+Array: TypeAlias = Any
+"""An array of any Array API namespace (NumPy, CuPy, ...), or a Tensor where an operation is differentiated again."""
+
+Namespace: TypeAlias = Any
+"""A module of Array API functions."""
+
+
+class _Kind(NamedTuple):
+    namespace: Namespace
+    one_device: bool  # all arrays of this type live on one device
+    wraps: bool  # a Tensor: mixes with plain arrays and wins
+
+
+_kinds: dict[type, _Kind | None] = {}
+
+
+def register_wrapper(array_type: type, namespace: Namespace) -> None:
+    """Make ``namespace`` the namespace of ``array_type`` and of every plain array that it meets."""
+    _kinds[array_type] = _Kind(namespace, one_device=True, wraps=True)
+
+
+def _find_kind(x: Any) -> _Kind | None:
+    for base in type(x).__mro__:
+        kind = _kinds.get(base)
+        if kind is not None:
+            break
+    else:
+        kind = None
+        if array_api_compat.is_array_api_obj(x):
+            namespace = array_api_compat.array_namespace(x)
+            kind = _Kind(namespace, array_api_compat.is_numpy_namespace(namespace), wraps=False)
+    _kinds[type(x)] = kind
+    return kind
+
+
+def _kind(x: Any) -> _Kind | None:
+    try:
+        return _kinds[type(x)]
+    except KeyError:
+        return _find_kind(x)
+
+
+def is_array(x: Any) -> bool:
+    """Whether ``x`` is an array of an Array API namespace (a Tensor included); numbers and lists are not."""
+    return _kind(x) is not None
+
+
+def unwrap(x: Any) -> Any:
+    """The plain array of a Tensor; anything else as it is."""
+    kind = _kind(x)
+    return x.data if kind is not None and kind.wraps else x
+
+
+def array_namespace(*arrays: Array) -> Namespace:
+    """The Array API namespace that ``arrays`` share. Numbers and None among them have no say.
+
+    Raises:
+        TypeError: there is no array among them, or they are of different namespaces.
+    """
+    found: _Kind | None = None
+    for x in arrays:
+        try:
+            kind = _kinds[type(x)]
+        except KeyError:
+            kind = _find_kind(x)
+        if kind is None or kind is found:
+            continue
+        if found is None or (kind.wraps and not found.wraps):
+            found = kind
+        elif kind.namespace is not found.namespace and not found.wraps:
+            raise TypeError(_mixed("array_namespace", arrays))
+    if found is None:
+        names = ", ".join(type(x).__name__ for x in arrays) or "nothing"
+        raise TypeError(f"expected an array (NumPy, CuPy, a Tensor, ...), got {names}")
+    return found.namespace
+
+
+def check_same_device(name: str, values: Sequence[Any]) -> None:
+    """Raise TypeError or ValueError if the arrays among ``values`` are of two libraries or on two devices."""
+    first = first_kind = None
+    for x in values:
+        try:
+            kind = _kinds[type(x)]
+        except KeyError:
+            kind = _find_kind(x)
+        if kind is None:
+            continue
+        if first_kind is None:
+            first, first_kind = x, kind
+        elif kind is first_kind and kind.one_device:
+            continue
+        elif kind is not first_kind and kind.namespace is not first_kind.namespace:
+            raise TypeError(_mixed(name, values))
+        elif not kind.one_device and array_api_compat.device(x) != array_api_compat.device(first):
+            raise ValueError(_mixed(name, values))
+
+
+def _mixed(name: str, values: Sequence[Any]) -> str:
+    what = ", ".join(f"{_library(x)} on {array_api_compat.device(x)}" for x in values if is_array(x))
+    return (
+        f"{name}: expected all arrays on one device, got {what}; "
+        "move them with Tensor.to(device), Module.to(device) or device.asarray(array)"
+    )
+
+
+def _library(x: Array) -> str:
+    return f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
+
+
+def dtype_name(dtype: Any) -> str:
+    """The standard's name of a dtype of any namespace: ``"float32"``, ``"int64"``, ``"bool"``."""
+    return getattr(dtype, "name", None) or str(dtype).rpartition(".")[2]

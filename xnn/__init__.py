@@ -1,0 +1,10 @@
+"""xnn: neural networks on arrays that you understand, with one code for NumPy and CUDA."""
+
+from __future__ import annotations
+
+from xnn.tensor import Tensor, tensor  # first: the engine and the array functions hang together through it
+from xnn.array_api import *  # noqa: F403
+from xnn.autodiff import enable_grad, grad, is_grad_enabled, no_grad, op, value_and_grad, vjp
+from xnn.backends import Device, DeviceError, device, devices
+
+__version__ = "0.1.0"
