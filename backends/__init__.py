@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from typing import Any, NamedTuple, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 import array_api_compat
 
@@ -17,6 +17,9 @@ from xnn.backends import numpy as _cpu
 from xnn.backends.device import Device, Memory, NamespaceDevice
 from xnn.backends.errors import DeviceError
 from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name, is_array, unwrap
+
+if TYPE_CHECKING:
+    from xnn.backends.numpy import random as host_random
 
 __all__ = [
     "Array",
@@ -31,6 +34,7 @@ __all__ = [
     "device_of",
     "devices",
     "dtype_name",
+    "host_random",
     "is_array",
     "to_host",
 ]
@@ -125,3 +129,11 @@ def devices() -> list[DeviceReport]:
     """Every device found and, for what is not usable, the reason and what to install."""
     cpu = DeviceReport("cpu", _cpu.HOST, _cpu.HOST.describe())
     return [cpu, *(DeviceReport(*row) for row in _cuda.report())]
+
+
+def __getattr__(name: str) -> Any:  # not at the top: it imports numpy.random, which a mere `import xnn` can do without
+    if name == "host_random":
+        from xnn.backends.numpy import random
+
+        return random
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -57,6 +57,15 @@ def is_array(x: Any) -> bool:
     return _kind(x) is not None
 
 
+def reads_are_free(x: Array) -> bool:
+    """Whether looking at the values costs no waiting for a device: everywhere but on CUDA devices."""
+    kind = _kind(x)
+    if kind is not None and kind.one_device and not kind.wraps:
+        return True
+    plain = unwrap(x)
+    return not array_api_compat.is_cupy_array(plain) and "cuda" not in str(array_api_compat.device(plain))
+
+
 def unwrap(x: Any) -> Any:
     """The plain array of a Tensor; anything else as it is."""
     kind = _kind(x)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from xnn.tensor import Tensor, tensor  # first: the engine and the array functions hang together through it
+from xnn.tensor import Tensor, tensor  # isort: skip  (first: the engine and the array functions meet in it)
+from xnn import functional, init, nn, random
 from xnn.array_api import *  # noqa: F403
 from xnn.autodiff import enable_grad, grad, is_grad_enabled, no_grad, op, value_and_grad, vjp
-from xnn.backends import Device, DeviceError, device, devices
+from xnn.backends import Device, DeviceError, array_namespace, device, devices
+from xnn.gradcheck import GradientError, gradcheck
+from xnn.random import manual_seed
 
 __version__ = "0.1.0"

