@@ -1,0 +1,140 @@
+"""``xnn train``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from xnn.data import NAMES
+from xnn.training.config import MODELS, OPTIMIZERS, SCHEDULES, Config
+
+_DOES_NOT_MATTER_FOR_RESUMING = {"resume", "device", "quiet", "save_every", "check_loss", "dataset", "out"}
+
+
+def _sizes(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise click.BadParameter(f"expected sizes separated by commas, such as 512,256, got {text!r}") from None
+
+
+def _number_or_none(ctx: click.Context, option: click.Parameter, text: str | None) -> float | str | None:
+    if text is None or text == "none":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"expected a number or 'none', got {text!r}") from None
+
+
+@click.command(epilog="Where no default is shown, it depends on the data set.")
+@click.argument("dataset", type=click.Choice(NAMES), required=False)
+@click.option("--model", type=click.Choice(list(MODELS)), help="What to train.")
+@click.option("--hidden", callback=_sizes, metavar="N,N,...", help="Sizes of the hidden layers; '' for none.")
+@click.option("--dropout", type=float, help="Probability of dropping an element behind each activation.")
+@click.option("--batch-norm/--no-batch-norm", default=None, help="Normalize before each activation.")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="How to update the weights.")
+@click.option("--lr", type=float, help="Learning rate.")
+@click.option("--momentum", type=float, help="Of sgd and rmsprop.")
+@click.option("--weight-decay", type=float, help="Pull of the weights towards 0.")
+@click.option("--schedule", type=click.Choice(SCHEDULES), help="How the learning rate changes.")
+@click.option("--epochs", type=int, help="Passes over the training data.")
+@click.option("--batch-size", type=int, help="Samples per step.")
+@click.option("--label-smoothing", type=float, help="Share of each label that is spread over all classes.")
+@click.option("--clip-norm", callback=_number_or_none, metavar="NUMBER", help="Limit of the gradient norm, or 'none'.")
+@click.option("--shift", type=int, help="Move training images by up to so many pixels, at random.")
+@click.option("--ema", callback=_number_or_none, metavar="NUMBER", help="Decay of an average of the weights, or 'none'.")
+@click.option("--validation", type=float, help="Share of the training data that is held out to validate with.")
+@click.option("--seed", type=int, help="Of everything that is random.")
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:<number>.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: runs/DATASET]")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with the run in this folder.")
+@click.option("--save-every", type=float, default=60.0, metavar="SECONDS", help="Between checkpoints inside an epoch.")
+@click.option("--check-loss/--no-check-loss", default=None, help="Stop at a NaN loss. [default: on the CPU]")
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+@click.pass_context
+def train(ctx: click.Context, /, **options: Any) -> None:
+    """Train a network on DATASET and say how well it does on the test data.
+
+    Ctrl-C stops after the current step and saves; --resume RUN then goes on exactly from there.
+    """
+    from xnn.training import ProgressBar, Run, TrainingStopped
+    from xnn.training.run import new_folder
+
+    common = {
+        "device": options["device"],
+        "callbacks": [] if options["quiet"] else [ProgressBar()],
+        "save_seconds": options["save_every"],
+        "watch_loss": options["check_loss"],
+    }
+    if options["resume"] is not None:
+        _refuse_changes(ctx)
+        run = Run.open(options["resume"], which="last", **common)
+        if options["dataset"] not in (None, run.config.dataset):
+            raise click.UsageError(f"{options['resume']} is a run on {run.config.dataset}, not on {options['dataset']}")
+    else:
+        if options["dataset"] is None:
+            raise click.UsageError(f"Missing DATASET: one of {', '.join(NAMES)} (or --resume RUN).")
+        names = {field.name for field in dataclasses.fields(Config)} - {"dataset"}
+        choices = {name: options[name] for name in names if options[name] is not None}
+        choices = {name: None if value == "none" else value for name, value in choices.items()}
+        config = Config.for_dataset(options["dataset"], **choices)
+        folder = options["out"] or new_folder("runs", config.dataset)
+        if (folder / "last.safetensors").exists():
+            raise click.UsageError(f"{folder} holds a run already: go on with --resume {folder}, or choose another --out")
+        run = Run(config, folder, **common)
+    if not options["quiet"]:
+        click.echo(describe(run))
+    try:
+        result = run.train()
+    except TrainingStopped:
+        trainer = run.trainer
+        click.echo(
+            f"stopped in epoch {trainer.epoch + 1} of {run.config.epochs} after {trainer.step} steps; everything is saved\n"
+            f"go on with: xnn train --resume {run.folder}"
+        )
+        ctx.exit(130)
+    if not options["quiet"]:
+        click.echo(f"\nconfusion matrix (rows: true class, columns: predicted)\n{result.table()}\n")
+    click.echo(f"test accuracy: {100 * result.accuracy:.2f} % ({result.correct} of {result.count}, epoch {run.best_epoch})")
+    if not options["quiet"]:
+        from xnn.training.plots import has_matplotlib
+
+        files = "weights, history and figures" if has_matplotlib() else "weights and history"
+        click.echo(f"{files} are in {run.folder}")
+        if not has_matplotlib():
+            click.echo('for figures: pip install "xnn[plot]"')
+        click.echo(f"next: xnn evaluate {run.folder}, xnn predict {run.folder} IMAGE")
+
+
+def _refuse_changes(ctx: click.Context) -> None:
+    """A resumed run is what it was: its options cannot be given anew."""
+    given = [
+        "--" + name.replace("_", "-")
+        for name in ctx.params
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE and name not in _DOES_NOT_MATTER_FOR_RESUMING
+    ]
+    if ctx.get_parameter_source("out") == ParameterSource.COMMANDLINE:
+        given.append("--out")
+    if given:
+        raise click.UsageError(f"--resume takes these from the run, so they cannot be given anew: {', '.join(sorted(given))}")
+
+
+def describe(run: Any) -> str:
+    """Two lines that say what is trained on what."""
+    config, dataset = run.config, run.dataset
+    held_out = len(run.validation_loader.arrays[1]) if run.validation_loader is not None else 0
+    parameters = sum(p.size for p in run.model.parameters())
+    sizes = "-".join(map(str, config.hidden))
+    return (
+        f"{dataset.name}: {len(run.train_loader.arrays[1]):,} images to train, {held_out:,} to validate, "
+        f"{len(dataset.test[1]):,} to test; on {run.device}: {run.device.describe()}\n"
+        f"{config.model} {sizes}, {parameters:,} parameters; {config.optimizer}, lr {config.lr:g}, {config.schedule}, "
+        f"{config.epochs} epochs, batch {config.batch_size}, seed {config.seed}"
+    )
