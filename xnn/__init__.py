@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from xnn.tensor import Tensor, tensor  # isort: skip  (first: the engine and the array functions meet in it)
 from xnn import functional, init, nn, random
 from xnn.array_api import *  # noqa: F403
@@ -11,3 +13,11 @@ from xnn.gradcheck import GradientError, gradcheck
 from xnn.random import manual_seed
 
 __version__ = "0.1.0"
+
+_ON_DEMAND = ("data", "models", "optim", "training")
+
+
+def __getattr__(name: str) -> object:  # xnn.optim and the like, imported when first asked for
+    if name in _ON_DEMAND:
+        return importlib.import_module(f"xnn.{name}")
+    raise AttributeError(f"module 'xnn' has no attribute {name!r}")
