@@ -8,10 +8,9 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import array_api_compat
-
 from xnn.backends import cupy as _cuda
 from xnn.backends import numpy as _cpu
 from xnn.backends.device import Device, Memory, NamespaceDevice
@@ -39,7 +38,7 @@ __all__ = [
     "to_host",
 ]
 
-DeviceLike: TypeAlias = Union[str, Device, Namespace, None]
+DeviceLike: TypeAlias = str | Device | Namespace | None
 """What `device` takes: a name, a Device, an Array API namespace, or None for the automatic choice."""
 
 _log = logging.getLogger("xnn")
@@ -131,7 +130,9 @@ def devices() -> list[DeviceReport]:
     return [cpu, *(DeviceReport(*row) for row in _cuda.report())]
 
 
-def __getattr__(name: str) -> Any:  # not at the top: it imports numpy.random, which a mere `import xnn` can do without
+def __getattr__(
+    name: str,
+) -> Any:  # not at the top: it imports numpy.random, which a mere `import xnn` can do without
     if name == "host_random":
         from xnn.backends.numpy import random
 

@@ -52,7 +52,9 @@ class Device(ABC):
         """The dtype of this device's namespace for a dtype of any namespace, or a name such as ``"float32"``."""
         name = dtype if isinstance(dtype, str) else dtype_name(dtype)
         if name not in _DTYPES or not hasattr(self.xp, name):
-            raise TypeError(f"dtype: expected one of {', '.join(_DTYPES)}, got {name!r} for {self.xp.__name__}")
+            raise TypeError(
+                f"dtype: expected one of {', '.join(_DTYPES)}, got {name!r} for {self.xp.__name__}"
+            )
         return getattr(self.xp, name)
 
     def asarray(self, data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -66,7 +68,7 @@ class Device(ABC):
         return self.xp.asarray(data, dtype=dtype, device=self.handle, copy=copy)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.name == self.name  # type: ignore[attr-defined]
+        return type(other) is type(self) and other.name == self.name
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -5,6 +5,8 @@ Every operation asks for its namespace once, so the answer is kept per array typ
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -40,9 +42,18 @@ def _find_kind(x: Any) -> _Kind | None:
         kind = None
         if array_api_compat.is_array_api_obj(x):
             namespace = array_api_compat.array_namespace(x)
+            _prepare(namespace)
             kind = _Kind(namespace, array_api_compat.is_numpy_namespace(namespace), wraps=False)
     _kinds[type(x)] = kind
     return kind
+
+
+@functools.cache  # once a process
+def _prepare(namespace: Namespace) -> None:
+    """Let the backend of ``namespace``, if it has one, make ready before its arrays are first used."""
+    for backend in ("numpy", "cupy"):
+        if namespace.__name__ == f"array_api_compat.{backend}":
+            importlib.import_module(f"xnn.backends.{backend}").prepare()
 
 
 def _kind(x: Any) -> _Kind | None:
@@ -114,6 +125,9 @@ def check_same_device(name: str, values: Sequence[Any]) -> None:
             raise TypeError(_mixed(name, values))
         elif not kind.one_device and array_api_compat.device(x) != array_api_compat.device(first):
             raise ValueError(_mixed(name, values))
+    if first is None:
+        got = ", ".join(type(x).__name__ for x in values)
+        raise TypeError(f"{name}: expected an array (NumPy, CuPy, a Tensor, ...), got {got}")
 
 
 def _mixed(name: str, values: Sequence[Any]) -> str:
@@ -130,4 +144,8 @@ def _library(x: Array) -> str:
 
 def dtype_name(dtype: Any) -> str:
     """The standard's name of a dtype of any namespace: ``"float32"``, ``"int64"``, ``"bool"``."""
-    return getattr(dtype, "name", None) or str(dtype).rpartition(".")[2]
+    return (
+        getattr(dtype, "name", None)  # numpy.dtype
+        or getattr(dtype, "__name__", None)  # a class: numpy.float32
+        or str(dtype).rpartition(".")[2]  # torch.float32
+    )

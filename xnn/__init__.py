@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from xnn.tensor import Tensor, tensor  # isort: skip  (first: the engine and the array functions meet in it)
-from xnn import functional, init, nn, random
+from xnn import array_api, functional, init, nn, random
 from xnn.array_api import *  # noqa: F403
 from xnn.autodiff import enable_grad, grad, is_grad_enabled, no_grad, op, value_and_grad, vjp
 from xnn.backends import Device, DeviceError, array_namespace, device, devices
@@ -20,4 +20,6 @@ _ON_DEMAND = ("data", "models", "optim", "training")
 def __getattr__(name: str) -> object:  # xnn.optim and the like, imported when first asked for
     if name in _ON_DEMAND:
         return importlib.import_module(f"xnn.{name}")
+    if name in array_api.data_types.NAMES:  # float32, int64, ...
+        return getattr(array_api, name)
     raise AttributeError(f"module 'xnn' has no attribute {name!r}")

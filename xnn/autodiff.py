@@ -12,17 +12,19 @@ An operation is a function of plain arrays that returns its result and the funct
         return y, backward
 
 Called on plain arrays, ``square(x)`` is just ``y``. Called on Tensors it returns a Tensor that holds ``y`` and a
-`Node`: the backward function and the nodes of the inputs. ``Tensor.backward()`` visits the nodes from the newest to the
-oldest, hands each one the gradient of its result and passes on what comes out. That is all of it; the rest of this
-file are the details.
+`Node`: the backward function, and where each input came from. ``Tensor.backward()`` visits the nodes from the newest
+to the oldest, hands each one the gradient of its result and passes on what comes out; what arrives at a leaf (a Tensor
+that no operation made) is its gradient. That is all of it; the rest of this file are the details.
 
 What ``backward`` returns:
 
 * one array: the gradient of the first argument;
 * a tuple: the gradients of the leading positional arguments, ``None`` where there is none.
 
-A gradient has the shape and dtype of its argument. A ``backward`` whose gradients are expensive apart from each other
-takes a second argument ``needs``, one bool per positional argument, and may return ``None`` where it is false:
+A gradient has the shape and dtype of its argument. It is a new array, ``dy`` itself, or a view: ``backward`` changes
+neither ``dy`` nor what it caught, and hands out nothing that it keeps. A ``backward`` whose gradients are expensive
+apart from each other takes a second argument ``needs``, one bool per positional argument, and may return ``None`` where
+it is false:
 
     def backward(dy, needs=(True, True)):
         return dy @ w.T if needs[0] else None, x.T @ dy if needs[1] else None
@@ -43,14 +45,25 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from xnn.backends.namespaces import Array, array_namespace, check_same_device
+from xnn.backends.namespaces import Array, array_namespace, check_same_device, is_array
 from xnn.tensor import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Backward = Callable[..., Any]
 
-__all__ = ["Node", "Op", "backward", "grad", "is_grad_enabled", "no_grad", "op", "value_and_grad", "vjp"]
+__all__ = [
+    "Node",
+    "Op",
+    "backward",
+    "enable_grad",
+    "grad",
+    "is_grad_enabled",
+    "no_grad",
+    "op",
+    "value_and_grad",
+    "vjp",
+]
 
 
 class _Mode(threading.local):
@@ -65,50 +78,42 @@ _order = operator.attrgetter("order")
 
 
 class Node:
-    """One application of an operation, or (with ``leaf`` set) a Tensor whose gradient is asked for.
+    """One application of an operation.
 
-    ``parents`` holds one entry per positional argument: the Node it came from, or None where no gradient is needed.
-    The Tensors between operations are not kept, so an activation lives only as long as a backward function uses it.
+    ``inputs`` holds, for each positional argument, where it came from: a Node, or a leaf Tensor. Where no gradient is
+    needed (``needs`` is false), it holds the plain value instead. The Tensors between operations are not kept, so an
+    activation lives only as long as a backward function uses it.
     """
 
-    __slots__ = ("args", "backward", "kwargs", "leaf", "op", "order", "parents")
+    __slots__ = ("backward", "inputs", "kwargs", "needs", "op", "order")
 
     def __init__(
         self,
         op: Any,
-        backward: Backward | None,
-        parents: Sequence[Node | None],
-        args: Sequence[Any] = (),
-        kwargs: dict[str, Any] | None = None,
-        leaf: Tensor | None = None,
+        backward: Backward,
+        inputs: Sequence[Any],
+        needs: Sequence[bool],
+        kwargs: dict[str, Any],
     ) -> None:
         self.op = op
-        self.backward = backward
-        self.parents = parents
-        self.args = args  # as given, with None in the place of what has a parent
+        self.backward: Backward | None = backward  # None once the graph is freed
+        self.inputs = inputs
+        self.needs = needs
         self.kwargs = kwargs
-        self.leaf = leaf
-        self.order = next(_creation_order)  # parents are made before children: a topological order for free
+        self.order = next(_creation_order)  # inputs are made before results: a topological order for free
 
     def __repr__(self) -> str:
-        return f"<Node {self.op}>" if self.leaf is None else f"<Node of a leaf {tuple(self.leaf.shape)}>"
-
-
-def _node_of(tensor: Tensor) -> Node:
-    node = tensor._node
-    if node is None:
-        node = tensor._node = Node(None, None, (), leaf=tensor)
-    return node
+        return f"<Node {self.op}>"
 
 
 class Op(Generic[P, R]):
     """A differentiable operation, made from its forward-and-backward definition by `op`."""
 
-    def __init__(self, forward: Callable[P, tuple[R, Backward]]) -> None:
+    def __init__(self, forward: Callable[P, tuple[R, Backward | None]]) -> None:
         functools.update_wrapper(self, forward)
-        self.forward: Callable[..., tuple[Any, Backward]] = forward
+        self.forward: Callable[..., tuple[Any, Backward | None]] = forward
         self.name = forward.__name__
-        self.kernels: dict[type, Callable[..., tuple[Any, Backward]]] = {}
+        self.kernels: dict[type, Callable[..., tuple[Any, Backward | None]]] = {}
         self._positional: list[tuple[str, Any]] = [
             (p.name, p.default)
             for p in inspect.signature(forward).parameters.values()
@@ -124,12 +129,13 @@ class Op(Generic[P, R]):
         return self.name
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """The result; recorded if an argument is a Tensor that requires a gradient."""
         positional: Sequence[Any] = args
         if kwargs:
             positional = self._bind(args, kwargs)
         values = []
-        parents: list[Node | None] = []
-        kept = []
+        inputs: list[Any] = []
+        needs = []
         mode = _mode
         recording = mode.recording
         wrapped = tracked = False
@@ -139,15 +145,14 @@ class Op(Generic[P, R]):
                 values.append(a.data)
                 if recording and a.requires_grad:
                     tracked = True
-                    parents.append(a._node or _node_of(a))
-                    kept.append(None)
-                else:
-                    parents.append(None)
-                    kept.append(a.data)
+                    inputs.append(a._node or a)
+                    needs.append(True)
+                    continue
+                a = a.data
             else:
                 values.append(a)
-                parents.append(None)
-                kept.append(a)
+            inputs.append(a)
+            needs.append(False)
         if len(values) > 1:
             check_same_device(self.name, values)
 
@@ -160,21 +165,20 @@ class Op(Generic[P, R]):
         if not tracked or backward is None:
             return tuple(map(Tensor, y)) if type(y) is tuple else Tensor(y)
         if type(y) is tuple:
-            node = Node(self, _of_all_results(backward, y), parents, kept, kwargs)
-            return tuple(Tensor(y_i, True, _pick(node, i)) for i, y_i in enumerate(y))
-        return Tensor(y, True, Node(self, backward, parents, kept, kwargs))
+            node = Node(self, _of_all_results(backward, y), inputs, needs, kwargs)
+            return tuple(_result(node, i, y_i) for i, y_i in enumerate(y))
+        return Tensor(y, True, Node(self, backward, inputs, needs, kwargs))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
         """Move arguments given by name into their place among the positional ones."""
         for name, value in kwargs.items():
-            if name not in self._by_keyword:
-                if isinstance(value, Tensor):
-                    if value.requires_grad and _mode.recording:
-                        raise TypeError(
-                            f"{self.name}: no gradient flows through the option {name!r}; "
-                            f"pass {name}.detach() if that is what you want"
-                        )
-                    kwargs[name] = value.data
+            if name not in self._by_keyword and isinstance(value, Tensor):
+                if value.requires_grad and _mode.recording:
+                    raise TypeError(
+                        f"{self.name}: no gradient flows through the option {name!r}; "
+                        f"pass {name}.detach() if that is what you want"
+                    )
+                kwargs[name] = value.data
         if self._by_keyword.isdisjoint(kwargs):
             return args
         bound = list(args)
@@ -188,7 +192,7 @@ class Op(Generic[P, R]):
             raise TypeError(f"{self.name}() got multiple values for argument {name!r}")
         return bound
 
-    def vjp(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, Backward]:
+    def vjp(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, Backward | None]:
         """The result on plain arrays and the backward function, for driving the backward pass by hand.
 
         >>> import numpy as np, xnn
@@ -202,7 +206,7 @@ class Op(Generic[P, R]):
         return forward(*args, **kwargs)
 
 
-def op(forward: Callable[P, tuple[R, Backward]]) -> Op[P, R]:
+def op(forward: Callable[P, tuple[R, Backward | None]]) -> Op[P, R]:
     """Make a differentiable operation of a function that returns ``(result, backward)``. See the top of this file.
 
     >>> import numpy as np, xnn
@@ -234,9 +238,11 @@ class _Slots:
         return _Slots(joined)
 
 
-def _pick(node: Node, i: int) -> Node:
-    """The node of result ``i`` of ``node``, an operation with several results."""
-    return Node(_pick, lambda dy: _Slots({i: dy}), (node,), (i,))
+def _result(node: Node, i: int, y: Array) -> Tensor:
+    """Result ``i`` of ``node``, an operation with several. Integers and bools among them carry no gradient."""
+    if not array_namespace(y).isdtype(y.dtype, "real floating"):
+        return Tensor(y)
+    return Tensor(y, True, Node(_result, lambda dy: _Slots({i: dy}), (node,), (True,), {"i": i}))
 
 
 def _of_all_results(backward: Backward, ys: Sequence[Any]) -> Backward:
@@ -255,7 +261,7 @@ def _of_all_results(backward: Backward, ys: Sequence[Any]) -> Backward:
 
 def _call_backward(backward: Backward, dy: Any, needs: Sequence[bool]) -> Any:
     try:
-        code = backward.__code__  # type: ignore[attr-defined]
+        code = backward.__code__
     except AttributeError:  # a callable object
         return backward(dy)
     if code.co_argcount > 1 and code.co_varnames[1] == "needs":
@@ -271,95 +277,105 @@ def backward(
     retain_graph: bool = False,
     create_graph: bool = False,
 ) -> None:
-    """Propagate ``gradients`` of ``outputs`` to every leaf that requires one (or to ``inputs``), adding to its ``grad``.
+    """Propagate ``gradients`` of ``outputs`` to all leaves that require one (or ``inputs``): added to their ``grad``.
 
     With ``create_graph`` the gradients are Tensors that can be differentiated again. Backward functions are array code
     themselves, so no second set of rules is needed: the operations of the graph are run once more, on Tensors.
+
+    No leaf is changed unless all goes well.
     """
-    roots = [_node_of(y) for y in outputs]
+    roots = [y._node or y for y in outputs]
     nodes = _reachable(roots)
     if inputs is not None:
-        nodes = _leading_to({_node_of(x) for x in inputs}, nodes)
-    on_the_way = set(nodes)
+        nodes, wanted = _leading_to(inputs, nodes)
     if create_graph:
         backwards = _run_again(nodes)
         retain_graph = True
-    pending: dict[Node, Any] = {}
+    pending: dict[Any, Any] = {}  # the gradient so far of each Node and leaf
+    summed = set()  # whose gradient so far is a sum made here, to which more can be added in place
     for root, gradient in zip(roots, gradients, strict=True):
         pending[root] = pending[root] + gradient if root in pending else gradient
-    given = [*gradients]  # arrays that somebody else holds: a leaf must not share them
     while nodes:
         node = nodes.pop()
         dy = pending.pop(node, None)
         if dy is None:
             continue
-        if node.leaf is not None:
-            _accumulate(node.leaf, dy, given)
-            continue
-        parents = node.parents
-        needs = [p in on_the_way for p in parents]
+        sources, needs = node.inputs, node.needs
+        if inputs is not None:
+            needs = [needed and source in wanted for source, needed in zip(sources, needs, strict=True)]
         dxs = _call_backward(backwards[node] if create_graph else node.backward, dy, needs)  # type: ignore[arg-type]
         if type(dxs) is not tuple:
             dxs = (dxs,)
-        for parent, needed, dx in zip(parents, needs, dxs, strict=False):
+        for source, needed, dx in zip(sources, needs, dxs, strict=False):
             if needed and dx is not None:
-                assert parent is not None
-                before = pending.get(parent)
-                pending[parent] = dx if before is None else before + dx
-                if dx is dy:
-                    given.append(dy)
+                before = pending.get(source)
+                if before is None:
+                    pending[source] = dx
+                elif source in summed:
+                    pending[source] += dx
+                else:
+                    pending[source] = before + dx
+                    summed.add(source)
         if not retain_graph:
             node.backward = None
-            node.parents = node.args = ()
+            node.inputs = ()
+    _accumulate(pending, gradients)
 
 
-def _reachable(roots: Iterable[Node]) -> list[Node]:
+def _reachable(roots: Sequence[Node | Tensor]) -> list[Node]:
     """Every node on a way from ``roots`` to a leaf, oldest first."""
-    seen = set(roots)
-    stack = list(seen)
+    stack = [root for root in set(roots) if type(root) is Node]
+    seen = set(stack)
     while stack:
         node = stack.pop()
-        if node.backward is None and node.leaf is None:  # `backward` was taken away when the graph was freed
+        if node.backward is None:
             raise RuntimeError(
                 f"backward: the graph through {node.op} was freed by an earlier backward pass; "
                 "use backward(retain_graph=True) there to go through it again"
             )
-        for parent in node.parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
+        for source in node.inputs:
+            if type(source) is Node and source not in seen:
+                seen.add(source)
+                stack.append(source)
     return sorted(seen, key=_order)
 
 
-def _leading_to(inputs: set[Node], nodes: Iterable[Node]) -> list[Node]:
-    """The nodes, given oldest first, from which a way leads to ``inputs``."""
-    leading: set[Node | None] = set()
+def _leading_to(inputs: Sequence[Tensor], nodes: Iterable[Node]) -> tuple[list[Node], set[Any]]:
+    """The nodes, given oldest first, from which a way leads to the leaves ``inputs``; and all that is on a way."""
+    leading: set[Any] = set(inputs)
     kept = []
     for node in nodes:
-        if node in inputs or not leading.isdisjoint(node.parents):
+        if any(needed and source in leading for source, needed in zip(node.inputs, node.needs, strict=True)):
             leading.add(node)
             kept.append(node)
-    return kept
+    return kept, leading
 
 
-def _accumulate(leaf: Tensor, g: Any, given: Sequence[Any]) -> None:
-    """leaf.grad += g, in memory that belongs to the leaf alone."""
-    if isinstance(g, Tensor):  # create_graph
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
-        return
-    data = leaf.data
-    if g.shape != data.shape or g.dtype != data.dtype:
-        raise RuntimeError(
-            f"backward: expected a gradient of shape {tuple(data.shape)} and dtype {data.dtype}, as the input has; "
-            f"an operation's backward returned shape {tuple(g.shape)} and dtype {g.dtype}"
-        )
-    if leaf.grad is not None:
-        leaf.grad = leaf.grad + g
-    # NumPy and CuPy say by `base` whether an array owns its memory; where nothing says so, copy to be safe.
-    elif getattr(g, "base", g) is not None or any(g is other for other in given):
-        leaf.grad = array_namespace(g).asarray(g, copy=True)
-    else:
-        leaf.grad = g
+def _accumulate(found: dict[Tensor, Any], given: Sequence[Any]) -> None:
+    """leaf.grad += g for every leaf and its gradient g, in memory that belongs to the leaf alone."""
+    taken = {id(g) for g in given}  # somebody else holds these arrays
+    sums = []
+    for leaf, g in found.items():
+        data, before = leaf.data, leaf.grad
+        if isinstance(g, Tensor):  # create_graph
+            sums.append(g if before is None else before + g)
+            continue
+        if g.shape != data.shape or g.dtype != data.dtype:
+            raise RuntimeError(
+                f"backward: expected a gradient of shape {tuple(data.shape)} and dtype {data.dtype}, as the leaf has; "
+                f"an operation's backward returned shape {tuple(g.shape)} and dtype {g.dtype}"
+            )
+        if before is not None:
+            g = before + g
+        # NumPy and CuPy say by `base` whether an array owns its memory; where nothing says so, copy to be safe.
+        elif id(g) in taken or getattr(g, "base", g) is not None:
+            g = array_namespace(g).asarray(g, copy=True)
+        if type(g) is not type(data):  # NumPy makes a scalar, which is no array, of a sum of shape ()
+            g = array_namespace(g).asarray(g, copy=True)
+        taken.add(id(g))
+        sums.append(g)
+    for leaf, total in zip(found, sums, strict=True):
+        leaf.grad = total
 
 
 def _run_again(nodes: Iterable[Node]) -> dict[Node, Backward]:
@@ -367,26 +383,19 @@ def _run_again(nodes: Iterable[Node]) -> dict[Node, Backward]:
     values: dict[Node, Any] = {}
     backwards: dict[Node, Backward] = {}
     for node in nodes:
-        if node.leaf is not None:
-            values[node] = node.leaf
+        if node.op is _result:
+            values[node] = values[node.inputs[0]][node.kwargs["i"]]
+            backwards[node] = node.backward  # type: ignore[assignment]
             continue
-        assert node.backward is not None
-        if node.op is _pick:
-            values[node] = values[node.parents[0]][node.args[0]]  # type: ignore[index]
-            backwards[node] = node.backward
-            continue
-        args = [
-            values[p] if p is not None else _as_tensor(a)
-            for p, a in zip(node.parents, node.args, strict=True)
-        ]
-        y, back = node.op.forward(*args, **(node.kwargs or {}))
+        args = [values[x] if type(x) is Node else _as_tensor(x) for x in node.inputs]
+        y, back = node.op.forward(*args, **node.kwargs)
         values[node] = y
         backwards[node] = _of_all_results(back, y) if type(y) is tuple else back
     return backwards
 
 
 def _as_tensor(a: Any) -> Any:
-    return Tensor(a) if hasattr(a, "dtype") and hasattr(a, "shape") else a
+    return Tensor(a) if is_array(a) and not isinstance(a, Tensor) else a
 
 
 # --- switches -------------------------------------------------------------------------------------------------------
@@ -442,7 +451,9 @@ def is_grad_enabled() -> bool:
 # --- functions of functions -----------------------------------------------------------------------------------------
 
 
-def vjp(function: Callable[..., Tensor], *primals: Array) -> tuple[Array, Callable[[Array], tuple[Array, ...]]]:
+def vjp(
+    function: Callable[..., Tensor], *primals: Array
+) -> tuple[Array, Callable[[Array], tuple[Array, ...]]]:
     """``function(*primals)`` and the function that carries a gradient back: the vector-Jacobian product.
 
     Args:
@@ -501,7 +512,9 @@ def value_and_grad(
 
         y, back = vjp(of_chosen, *(args[i] for i in numbers))
         if y.shape != ():
-            raise ValueError(f"value_and_grad: expected a scalar result (shape ()), got shape {tuple(y.shape)}")
+            raise ValueError(
+                f"value_and_grad: expected a scalar result (shape ()), got shape {tuple(y.shape)}"
+            )
         gradients = back(array_namespace(y).ones_like(y))
         return y, gradients[0] if isinstance(argnums, int) else gradients
 

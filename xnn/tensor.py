@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from xnn.backends import Device, DeviceLike, device_of, to_host
 from xnn.backends import device as find_device
-from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name, is_array
+from xnn.backends.namespaces import (
+    Array,
+    Namespace,
+    array_namespace,
+    check_same_device,
+    dtype_name,
+    is_array,
+    unwrap,
+)
 
 if TYPE_CHECKING:
     from xnn.autodiff import Node
@@ -49,7 +57,7 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the dimensions."""
-        return self.data.shape  # type: ignore[no-any-return]
+        return self.data.shape
 
     @property
     def ndim(self) -> int:
@@ -77,7 +85,7 @@ class Tensor:
     @property
     def is_leaf(self) -> bool:
         """Whether no operation made this Tensor: only leaves receive a `grad`."""
-        return self._node is None or self._node.leaf is not None
+        return self._node is None
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:
         return _api
@@ -90,7 +98,7 @@ class Tensor:
     def __len__(self) -> int:
         if not self.data.shape:
             raise TypeError("len() of a Tensor without dimensions")
-        return self.data.shape[0]  # type: ignore[no-any-return]
+        return self.data.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
@@ -108,15 +116,19 @@ class Tensor:
         return complex(self.data)
 
     def __index__(self) -> int:
-        return self.data.__index__()  # type: ignore[no-any-return]
+        return self.data.__index__()
 
     def __reduce__(self) -> Any:
         return _rebuild, (type(self), self.data, self.requires_grad, self.grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
-            raise RuntimeError("deepcopy: only a leaf can be copied; use .detach() to copy a result of operations")
-        copies = [None if a is None else array_namespace(a).asarray(a, copy=True) for a in (self.data, self.grad)]
+            raise RuntimeError(
+                "deepcopy: only a leaf can be copied; use .detach() to copy a result of operations"
+            )
+        copies = [
+            None if a is None else array_namespace(a).asarray(a, copy=True) for a in (self.data, self.grad)
+        ]
         return _rebuild(type(self), copies[0], self.requires_grad, copies[1])
 
     # --- gradients ---
@@ -134,36 +146,43 @@ class Tensor:
             gradient: the gradient of some scalar with respect to this Tensor, of its shape; 1 by default, which is
                 only allowed if this Tensor has a single element (a loss).
             retain_graph: keep the graph for another pass. Otherwise it is freed, and its memory with it.
-            create_graph: record the backward pass too; `grad` is then a Tensor that can be differentiated again.
+            create_graph: record the backward pass too; `grad` is then a Tensor that can be differentiated again. The
+                graph is kept. What the operations were given must not have been changed in place since.
 
         Raises:
             RuntimeError: nothing here requires a gradient, the graph was freed, or ``gradient`` is missing.
-            ValueError: ``gradient`` has another shape.
+            ValueError: ``gradient`` has another shape or is on another device.
+            TypeError: ``gradient`` is of another library.
         """
         if not self.requires_grad:
             raise RuntimeError(
                 "backward: this Tensor does not depend on anything with requires_grad=True "
                 "(was it made inside no_grad(), or by a layer in eval mode from a plain array?)"
             )
-        xp = array_namespace(self.data)
         if gradient is None:
             if self.size != 1:
                 raise RuntimeError(
                     f"backward: expected a Tensor with one element, got shape {tuple(self.shape)}; "
                     "reduce it (sum, mean) or pass its gradient"
                 )
-            gradient = xp.ones_like(self.data)
+            gradient = array_namespace(self.data).ones_like(self.data)
         elif isinstance(gradient, Tensor):
             gradient = gradient if create_graph else gradient.data
-        else:
-            gradient = xp.asarray(gradient, dtype=self.dtype)
+        elif not is_array(gradient):
+            gradient = device_of(self.data).asarray(gradient, dtype=self.dtype)
+        check_same_device("backward", (self.data, unwrap(gradient)))
         if gradient.shape != self.shape:
             raise ValueError(
                 f"backward: expected a gradient of shape {tuple(self.shape)}, got {tuple(gradient.shape)}"
             )
-        if create_graph and not isinstance(gradient, Tensor):
-            gradient = Tensor(gradient)
-        _autodiff.backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
+        if gradient.dtype != self.dtype:
+            gradient = array_namespace(gradient).astype(gradient, self.dtype)
+        if not create_graph:
+            _autodiff.backward([self], [gradient], retain_graph=retain_graph)
+            return
+        with _autodiff.enable_grad():
+            gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+            _autodiff.backward([self], [gradient], create_graph=True)
 
     def detach(self) -> Tensor:
         """The same array as a Tensor without a past: no gradient flows through it."""
@@ -172,7 +191,9 @@ class Tensor:
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` of a leaf and return it."""
         if not self.is_leaf:
-            raise RuntimeError("requires_grad_: only a leaf can be switched; use detach() to cut off its past")
+            raise RuntimeError(
+                "requires_grad_: only a leaf can be switched; use detach() to cut off its past"
+            )
         if requires_grad:
             check_differentiable(self.data)
         self.requires_grad = requires_grad
@@ -186,7 +207,9 @@ class Tensor:
         Raises RuntimeError on a Tensor that requires a gradient, since none would flow through the result.
         """
         if self.requires_grad:
-            raise RuntimeError("numpy: this Tensor requires a gradient, which NumPy cannot carry; use .detach().numpy()")
+            raise RuntimeError(
+                "numpy: this Tensor requires a gradient, which NumPy cannot carry; use .detach().numpy()"
+            )
         return to_host(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -345,14 +368,16 @@ class Tensor:
     # --- methods that the standard and PyTorch users expect ---
 
     @property
-    def T(self) -> Tensor:  # noqa: N802
+    def T(self) -> Tensor:
         """The transpose of a matrix."""
         if self.ndim != 2:
-            raise ValueError(f"T: expected 2 dimensions, got shape {tuple(self.shape)}; use .mT or permute_dims")
+            raise ValueError(
+                f"T: expected 2 dimensions, got shape {tuple(self.shape)}; use .mT or permute_dims"
+            )
         return _api.matrix_transpose(self)
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802
+    def mT(self) -> Tensor:
         """The transpose of the last two dimensions."""
         return _api.matrix_transpose(self)
 
@@ -397,9 +422,7 @@ def check_differentiable(data: Array) -> None:
         )
 
 
-def tensor(
-    data: Any, *, dtype: Any = None, device: DeviceLike = None, requires_grad: bool = False
-) -> Tensor:
+def tensor(data: Any, *, dtype: Any = None, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
     """A Tensor with a copy of ``data``.
 
     Args:

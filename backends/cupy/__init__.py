@@ -1,6 +1,10 @@
-"""CUDA devices through CuPy. Importing this module does not import CuPy: that happens when a CUDA device is asked for."""
+"""CUDA devices through CuPy, which is not imported before a CUDA device is asked for."""
 
 from xnn.backends.cupy.device import CudaDevice
 from xnn.backends.cupy.probe import report, usable_device
 
-__all__ = ["CudaDevice", "report", "usable_device"]
+__all__ = ["CudaDevice", "prepare", "report", "usable_device"]
+
+
+def prepare() -> None:
+    """Called once, when the first CuPy array is met. Nothing to do."""

@@ -23,7 +23,7 @@ class CudaDevice(Device):
         return array_api_compat.cupy
 
     @property
-    def handle(self) -> Any:  # type: ignore[override]
+    def handle(self) -> Any:
         """CuPy's own device object."""
         import cupy
 
@@ -47,7 +47,8 @@ class CudaDevice(Device):
         driver, cuda = (_version(v) for v in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
         return (
             f"{properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}, "
-            f"{properties['totalGlobalMem'] / 2**30:.0f} GiB, CUDA {cuda} (driver for {driver}), CuPy {cupy.__version__}"
+            f"{properties['totalGlobalMem'] / 2**30:.0f} GiB, "
+            f"CUDA {cuda} (driver for {driver}), CuPy {cupy.__version__}"
         )
 
 

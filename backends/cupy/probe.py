@@ -32,7 +32,7 @@ class Problem(NamedTuple):
         return f"{self.reason} ({self.remedy})" if self.remedy else self.reason
 
 
-_NO_DRIVER = 'install the NVIDIA driver, if this machine has an NVIDIA GPU'
+_NO_DRIVER = "install the NVIDIA driver, if this machine has an NVIDIA GPU"
 _cudaErrorNoDevice = 100
 
 
@@ -50,7 +50,7 @@ def usable_device(index: int) -> CudaDevice:
 
 
 def report() -> list[tuple[str, CudaDevice | None, str, str]]:
-    """(name, device or None, description or reason, remedy) of every CUDA device, or one row saying why there is none."""
+    """(name, device or None, description or reason, remedy) of every CUDA device, or one row why there is none."""
     count = count_devices()
     if isinstance(count, Problem):
         return [("cuda", None, count.reason, count.remedy)]
@@ -72,7 +72,9 @@ def count_devices() -> int | Problem:
     try:
         cupy = importlib.import_module("cupy")
     except Exception as error:  # a broken installation raises whatever it likes
-        return Problem(f"CuPy does not import: {_first_line(error)}", "reinstall it: " + _install(_driver_version()))
+        return Problem(
+            f"CuPy does not import: {_first_line(error)}", "reinstall it: " + _install(_driver_version())
+        )
     runtime = cupy.cuda.runtime
     try:
         count = int(runtime.getDeviceCount())
@@ -96,8 +98,12 @@ def _no_devices(runtime: Any, error: Exception | None) -> Problem:
     if error is None or getattr(error, "status", None) == _cudaErrorNoDevice:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         if hidden is not None:
-            return Problem(f"no CUDA device is visible (CUDA_VISIBLE_DEVICES={hidden!r})", "unset or correct it")
-        return Problem("no CUDA device is visible", "check that nvidia-smi lists one, and that a container is given it")
+            return Problem(
+                f"no CUDA device is visible (CUDA_VISIBLE_DEVICES={hidden!r})", "unset or correct it"
+            )
+        return Problem(
+            "no CUDA device is visible", "check that nvidia-smi lists one, and that a container is given it"
+        )
     needed = runtime.runtimeGetVersion()
     if driver < needed:
         return Problem(
@@ -118,7 +124,8 @@ def try_out(index: int) -> Problem | None:
     except Exception as error:  # missing libraries raise errors of many kinds
         major = cupy.cuda.runtime.runtimeGetVersion() // 1000
         return Problem(
-            f"CUDA libraries are missing or broken: {_first_line(error)}", f'pip install "cupy-cuda{major}x[ctk]"'
+            f"CUDA libraries are missing or broken: {_first_line(error)}",
+            f'pip install "cupy-cuda{major}x[ctk]"',
         )
     return None
 

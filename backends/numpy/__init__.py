@@ -10,7 +10,7 @@ from typing import Any
 from xnn.backends.device import Device, Memory
 from xnn.backends.namespaces import Array, Namespace, array_namespace, unwrap
 
-__all__ = ["HOST", "HostDevice", "to_host"]
+__all__ = ["HOST", "HostDevice", "prepare", "to_host"]
 
 
 class HostDevice(Device):
@@ -20,7 +20,7 @@ class HostDevice(Device):
     handle = "cpu"
 
     @functools.cached_property
-    def xp(self) -> Namespace:  # type: ignore[override]
+    def xp(self) -> Namespace:
         """NumPy, completed by array-api-compat."""
         import array_api_compat.numpy
 
@@ -54,6 +54,13 @@ def _processor() -> str:
 
 
 HOST = HostDevice()
+
+
+def prepare() -> None:
+    """Called once, when the first NumPy array is met."""
+    from xnn.backends.numpy.memory import keep_freed_memory
+
+    keep_freed_memory()
 
 
 def to_host(array: Array) -> Any:

@@ -1,11 +1,14 @@
 """The functions of the Array API standard, differentiable: the namespace of Tensors.
 
 One file per chapter of the standard. On plain arrays every function is the array's own; on Tensors it is recorded.
+It is version 2024.12 without complex numbers, ``linalg`` and ``fft``; `getitem` and `to_device` are added. The dtypes
+(``float32``, ``int64``, ...) are NumPy's; every function takes them, and their names, for arrays of any namespace.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from xnn.array_api import data_types
@@ -94,12 +97,14 @@ from xnn.array_api.elementwise import (
     trunc,
 )
 from xnn.array_api.indexing import getitem, take, take_along_axis
+from xnn.array_api.inspection import __array_namespace_info__ as __array_namespace_info__
 from xnn.array_api.linear_algebra import matmul, matrix_transpose, tensordot, vecdot
 from xnn.array_api.manipulation import (
     astype,
     broadcast_arrays,
     broadcast_to,
     concat,
+    diff,
     expand_dims,
     flip,
     meshgrid,
@@ -114,8 +119,20 @@ from xnn.array_api.manipulation import (
     to_device,
     unstack,
 )
-from xnn.array_api.searching import all, any, argmax, argmin, argsort, count_nonzero, nonzero, searchsorted, sort, where
-from xnn.array_api.statistical import cumulative_sum, max, mean, min, prod, std, sum, var
+from xnn.array_api.searching import (
+    all,
+    any,
+    argmax,
+    argmin,
+    argsort,
+    count_nonzero,
+    nonzero,
+    searchsorted,
+    sort,
+    where,
+)
+from xnn.array_api.sets import unique_all, unique_counts, unique_inverse, unique_values
+from xnn.array_api.statistical import cumulative_prod, cumulative_sum, max, mean, min, prod, std, sum, var
 from xnn.backends.namespaces import register_wrapper
 from xnn.tensor import Tensor
 
@@ -125,16 +142,153 @@ nan = math.nan
 newaxis = None
 pi = math.pi
 
-__all__ = [name for name, value in list(globals().items()) if name[0] != "_" and name not in (
-    "annotations", "math", "Any", "data_types", "register_wrapper", "Tensor", "creation", "elementwise", "indexing",
-    "linear_algebra", "manipulation", "searching", "statistical",
-)]  # fmt: skip
+__array_api_version__ = "2024.12"
+
+# fmt: off
+__all__ = [
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "all",
+    "any",
+    "arange",
+    "argmax",
+    "argmin",
+    "argsort",
+    "asarray",
+    "asin",
+    "asinh",
+    "astype",
+    "atan",
+    "atan2",
+    "atanh",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "broadcast_arrays",
+    "broadcast_to",
+    "can_cast",
+    "ceil",
+    "clip",
+    "concat",
+    "copysign",
+    "cos",
+    "cosh",
+    "count_nonzero",
+    "cumulative_prod",
+    "cumulative_sum",
+    "diff",
+    "divide",
+    "e",
+    "empty",
+    "empty_like",
+    "equal",
+    "exp",
+    "expand_dims",
+    "expm1",
+    "eye",
+    "finfo",
+    "flip",
+    "floor",
+    "floor_divide",
+    "from_dlpack",
+    "full",
+    "full_like",
+    "getitem",
+    "greater",
+    "greater_equal",
+    "hypot",
+    "iinfo",
+    "inf",
+    "isdtype",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "less",
+    "less_equal",
+    "linspace",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "matmul",
+    "matrix_transpose",
+    "max",
+    "maximum",
+    "mean",
+    "meshgrid",
+    "min",
+    "minimum",
+    "moveaxis",
+    "multiply",
+    "nan",
+    "negative",
+    "newaxis",
+    "nextafter",
+    "nonzero",
+    "not_equal",
+    "ones",
+    "ones_like",
+    "permute_dims",
+    "pi",
+    "positive",
+    "pow",
+    "prod",
+    "reciprocal",
+    "remainder",
+    "repeat",
+    "reshape",
+    "result_type",
+    "roll",
+    "round",
+    "searchsorted",
+    "sign",
+    "signbit",
+    "sin",
+    "sinh",
+    "sort",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "std",
+    "subtract",
+    "sum",
+    "take",
+    "take_along_axis",
+    "tan",
+    "tanh",
+    "tensordot",
+    "tile",
+    "to_device",
+    "tril",
+    "triu",
+    "trunc",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
+    "unstack",
+    "var",
+    "vecdot",
+    "where",
+    "zeros",
+    "zeros_like",
+]
+# fmt: on
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # float32, int64, ...
     return getattr(data_types, name)
 
-
-import sys  # noqa: E402
 
 register_wrapper(Tensor, sys.modules[__name__])

@@ -13,10 +13,8 @@ Like: TypeAlias = "tuple[tuple[int, ...], Any] | None"
 
 def like(x: Any) -> Like:
     """Shape and dtype of ``x``, kept instead of ``x`` where a backward needs no more than these."""
-    try:
-        return x.shape, x.dtype
-    except AttributeError:
-        return None
+    shape = getattr(x, "shape", None)
+    return None if shape is None else (shape, x.dtype)
 
 
 def sum_to(dx: Array, target: Like) -> Array:
@@ -30,14 +28,12 @@ def sum_to(dx: Array, target: Like) -> Array:
     if dx.shape != shape:
         xp = array_namespace(dx)
         extra = len(dx.shape) - len(shape)
-        stretched = [
-            i for i, n in enumerate(dx.shape) if i < extra or (shape[i - extra] == 1 and n != 1)
-        ]
+        stretched = [i for i, n in enumerate(dx.shape) if i < extra or (shape[i - extra] == 1 and n != 1)]
         if stretched:
             dx = xp.sum(dx, axis=tuple(stretched), keepdims=True)
         if dx.shape != shape:
             dx = xp.reshape(dx, shape)
-    if dx.dtype != dtype:
+    if dx.dtype is not dtype and dx.dtype != dtype:
         dx = array_namespace(dx).astype(dx, dtype)
     return dx
 

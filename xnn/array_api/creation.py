@@ -57,7 +57,13 @@ def full(
 
 
 def arange(
-    start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: DeviceLike = None
+    start: float,
+    /,
+    stop: float | None = None,
+    step: float = 1,
+    *,
+    dtype: Any = None,
+    device: DeviceLike = None,
 ) -> Tensor:
     """Evenly spaced numbers in [start, stop), or [0, start); by default int64 if all are integers, else float32."""
     if stop is None:
@@ -67,7 +73,14 @@ def arange(
 
 
 def linspace(
-    start: float, stop: float, /, num: int, *, dtype: Any = None, device: DeviceLike = None, endpoint: bool = True
+    start: float,
+    stop: float,
+    /,
+    num: int,
+    *,
+    dtype: Any = None,
+    device: DeviceLike = None,
+    endpoint: bool = True,
 ) -> Tensor:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, float32 by default."""
     return _made("linspace", start, stop, num, dtype=dtype, device=device, endpoint=endpoint)
@@ -128,5 +141,3 @@ def from_dlpack(x: Any, /, *, device: DeviceLike = None, copy: bool | None = Non
     if is_array(x):
         return asarray(x, device=device, copy=copy)
     return asarray(_place("cpu").xp.from_dlpack(x), device=device, copy=copy)
-
-

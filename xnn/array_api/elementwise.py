@@ -19,7 +19,9 @@ from xnn.backends.namespaces import Array, Namespace, array_namespace
 
 def _named(name: str, formula: str, forward: Callable[..., Any]) -> Op[..., Any]:
     forward.__name__ = forward.__qualname__ = name
-    forward.__doc__ = f"{formula}\n\n    Elementwise, for an array of any shape; see ``{name}`` in the Array API standard."
+    forward.__doc__ = (
+        f"{formula}\n\n    Elementwise, for an array of any shape; see ``{name}`` in the Array API standard."
+    )
     return op(forward)
 
 
@@ -44,9 +46,19 @@ def _of_result(name: str, rule: Callable[[Namespace, Array, Array], Array], form
     return _named(name, formula, forward)
 
 
+def _of_neither(name: str, rule: Callable[[Namespace, Array], Array], formula: str) -> Op[..., Any]:
+    """A function whose derivative depends on nothing: neither the input nor the result is kept."""
+
+    def forward(x: Array, /) -> tuple[Array, Backward]:
+        xp = array_namespace(x)
+        return getattr(xp, name)(x), lambda dy: rule(xp, dy)
+
+    return _named(name, formula, forward)
+
+
 def _flat(name: str, formula: str) -> Op[..., Any]:
     """A function that is constant between its steps: its derivative is 0."""
-    return _of_input(name, lambda xp, dy, x: xp.zeros_like(dy), formula)
+    return _of_neither(name, lambda xp, dy: xp.zeros_like(dy), formula)
 
 
 def _without(name: str, formula: str) -> Op[..., Any]:
@@ -70,8 +82,8 @@ log      = _of_input("log",       lambda xp, dy, x: dy / x,                     
 log1p    = _of_input("log1p",     lambda xp, dy, x: dy / (1 + x),                       "y = ln(1 + x), dx = dy / (1 + x).")
 log2     = _of_input("log2",      lambda xp, dy, x: dy / (x * math.log(2)),             "y = log₂ x, dx = dy / (x ln 2).")
 log10    = _of_input("log10",     lambda xp, dy, x: dy / (x * math.log(10)),            "y = log₁₀ x, dx = dy / (x ln 10).")
-negative = _of_result("negative", lambda xp, dy, y: -dy,                                "y = -x, dx = -dy.")
-positive = _of_result("positive", lambda xp, dy, y: dy,                                 "y = x, dx = dy.")
+negative = _of_neither("negative", lambda xp, dy: -dy,                                  "y = -x, dx = -dy.")
+positive = _of_neither("positive", lambda xp, dy: dy,                                   "y = x, dx = dy.")
 reciprocal = _of_result("reciprocal", lambda xp, dy, y: -dy * y * y,                    "y = 1 / x, dx = -y² dy.")
 sin      = _of_input("sin",       lambda xp, dy, x: dy * xp.cos(x),                     "y = sin x, dx = cos(x) dy.")
 sinh     = _of_input("sinh",      lambda xp, dy, x: dy * xp.cosh(x),                    "y = sinh x, dx = cosh(x) dy.")
@@ -174,10 +186,18 @@ def _arrays(x1: Any, x2: Any) -> tuple[Namespace, Array, Array]:
     """Both as arrays: a Python number takes the dtype of the other argument."""
     xp = array_namespace(x1, x2)
     if not hasattr(x1, "shape"):
-        x1 = xp.asarray(x1, dtype=x2.dtype, device=x2.device)
+        x1 = _as_array(xp, x1, x2)
     if not hasattr(x2, "shape"):
-        x2 = xp.asarray(x2, dtype=x1.dtype, device=x1.device)
+        x2 = _as_array(xp, x2, x1)
     return xp, x1, x2
+
+
+def _as_array(xp: Namespace, number: Any, like: Array) -> Array:
+    if isinstance(number, float) and not xp.isdtype(like.dtype, ("real floating", "complex floating")):
+        raise TypeError(f"expected an integer to go with an array of dtype {like.dtype}, got {number!r}")
+    return xp.full(
+        (), number, dtype=like.dtype, device=like.device
+    )  # not asarray: CuPy would copy from the host
 
 
 Rule = Callable[[Namespace, Array, Array, Array, Array], Array]

@@ -10,7 +10,7 @@ from xnn.backends.namespaces import Array, array_namespace, unwrap
 
 
 def _is_basic(key: Any) -> bool:
-    """Whether a key picks each element at most once: integers, slices, None, Ellipsis, or one boolean mask."""
+    """Whether a key is made of integers, slices, None and Ellipsis only: it then picks no element twice."""
     parts = key if isinstance(key, tuple) else (key,)
     return all(part is None or part is ... or isinstance(part, (int, slice)) for part in parts)
 
@@ -51,14 +51,20 @@ def take(x: Array, indices: Array, /, *, axis: int | None = None) -> tuple[Array
         if len(x.shape) != 1:
             raise ValueError(f"take: expected an axis for an array of shape {tuple(x.shape)}")
         axis = 0
+    if len(indices.shape) != 1:
+        raise ValueError(f"take: expected indices of one dimension, got shape {tuple(indices.shape)}")
     along = axis % len(x.shape)
     shape = x.shape
 
     def backward(dy: Array) -> Array:
         xp = array_namespace(dy)
         rest = tuple(n for i, n in enumerate(shape) if i != along)
-        rows = xp.reshape(xp.moveaxis(dy, along, 0), (indices.shape[0], -1) if indices.shape[0] else (0, _size(rest)))
-        dx = scatter_add(shape[along], unwrap(indices), rows)
+        rows = xp.reshape(
+            xp.moveaxis(dy, along, 0), (indices.shape[0], -1) if indices.shape[0] else (0, _size(rest))
+        )
+        targets = unwrap(indices)
+        from_front = array_namespace(targets).where(targets < 0, targets + shape[along], targets)
+        dx = scatter_add(shape[along], from_front, rows)
         return xp.moveaxis(xp.reshape(dx, (shape[along], *rest)), 0, along)
 
     return xp.take(x, indices, axis=axis), backward
@@ -75,7 +81,9 @@ def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> tuple[Arr
         plain_xp = array_namespace(unwrap(indices))
         place = plain_xp.reshape(plain_xp.arange(_size(shape), device=unwrap(indices).device), shape)
         lined_up = plain_xp.broadcast_to(unwrap(indices), dy.shape)
-        wide = tuple(n if i == axis % len(shape) else m for i, (n, m) in enumerate(zip(shape, dy.shape, strict=True)))
+        wide = tuple(
+            n if i == axis % len(shape) else m for i, (n, m) in enumerate(zip(shape, dy.shape, strict=True))
+        )
         positions = plain_xp.take_along_axis(plain_xp.broadcast_to(place, wide), lined_up, axis=axis)
         dx = scatter_add(_size(shape), plain_xp.reshape(positions, (-1,)), xp.reshape(dy, (-1, 1)))
         return xp.reshape(dx, shape)

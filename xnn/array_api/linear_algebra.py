@@ -31,7 +31,9 @@ def matmul(x1: Array, x2: Array, /) -> tuple[Array, Backward]:
             da = dy @ b.mT if len(b.shape) > 2 else dy @ b.T
             da = sum_to(da[..., 0, :] if row else da, like(x1))
         if needs[1]:
-            if len(b.shape) == 2 and len(a.shape) > 2:  # one matrix for a whole batch: one product over all rows
+            if (
+                len(b.shape) == 2 and len(a.shape) > 2
+            ):  # one matrix for a whole batch: one product over all rows
                 xp = array_namespace(dy)
                 db = xp.reshape(a, (-1, a.shape[-1])).T @ xp.reshape(dy, (-1, dy.shape[-1]))
             else:
@@ -72,7 +74,9 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
     pairs = (range(n1 - axes, n1), range(axes)) if isinstance(axes, int) else axes
     sum1, sum2 = ([a % n for a in side] for side, n in zip(pairs, (n1, n2), strict=True))
     if [x1.shape[a] for a in sum1] != [x2.shape[a] for a in sum2]:
-        raise ValueError(f"tensordot: shapes {tuple(x1.shape)} and {tuple(x2.shape)} do not match over axes {axes}")
+        raise ValueError(
+            f"tensordot: shapes {tuple(x1.shape)} and {tuple(x2.shape)} do not match over axes {axes}"
+        )
     keep1 = [a for a in range(n1) if a not in sum1]
     keep2 = [a for a in range(n2) if a not in sum2]
     inner = 1

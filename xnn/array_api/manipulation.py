@@ -9,7 +9,7 @@ from xnn.array_api._rules import like, sum_to
 from xnn.autodiff import Backward, op
 from xnn.backends import DeviceLike, device_of
 from xnn.backends import device as find_device
-from xnn.backends.namespaces import Array, array_namespace, dtype_name
+from xnn.backends.namespaces import Array, array_namespace
 
 
 @op
@@ -31,10 +31,14 @@ def permute_dims(x: Array, /, axes: Sequence[int]) -> tuple[Array, Backward]:
 
 
 @op
-def moveaxis(x: Array, source: int | Sequence[int], destination: int | Sequence[int], /) -> tuple[Array, Backward]:
+def moveaxis(
+    x: Array, source: int | Sequence[int], destination: int | Sequence[int], /
+) -> tuple[Array, Backward]:
     """Dimensions ``source`` moved to ``destination``; dx moves them back."""
     xp = array_namespace(x)
-    return xp.moveaxis(x, source, destination), lambda dy: array_namespace(dy).moveaxis(dy, destination, source)
+    return xp.moveaxis(x, source, destination), lambda dy: array_namespace(dy).moveaxis(
+        dy, destination, source
+    )
 
 
 @op
@@ -69,7 +73,9 @@ def broadcast_arrays(*arrays: Array) -> list[Array]:
     for lengths in zip(*padded, strict=True):
         longer = {n for n in lengths if n != 1}
         if len(longer) > 1:
-            raise ValueError(f"broadcast_arrays: shapes {', '.join(map(str, shapes))} do not broadcast together")
+            raise ValueError(
+                f"broadcast_arrays: shapes {', '.join(map(str, shapes))} do not broadcast together"
+            )
         shape.append(longer.pop() if longer else 1)
     return [broadcast_to(a, tuple(shape)) for a in arrays]
 
@@ -102,7 +108,7 @@ def repeat(x: Array, repeats: int, /, *, axis: int | None = None) -> tuple[Array
     def backward(dy: Array) -> Array:
         xp = array_namespace(dy)
         if axis is None:
-            return xp.reshape(xp.sum(xp.reshape(dy, (-1, repeats)), axis=1), shape)
+            return xp.reshape(xp.sum(xp.reshape(dy, (_size(shape), repeats)), axis=1), shape)
         a = axis % len(shape)
         return xp.sum(xp.reshape(dy, (*shape[: a + 1], repeats, *shape[a + 1 :])), axis=a + 1)
 
@@ -137,12 +143,15 @@ def _concat(*arrays: Array, axis: int | None) -> tuple[Array, Backward]:
         dxs, start = [], 0
         for shape, dtype in likes:
             length = _size(shape) if axis is None else shape[along]
-            dx = dy[(slice(None),) * along + (slice(start, start + length), ...)]
+            dx = _part(dy, along, slice(start, start + length))
             dxs.append(xp.astype(xp.reshape(dx, shape), dtype, copy=False))
             start += length
         return tuple(dxs)
 
     return xp.concat(arrays, axis=axis), backward
+
+
+_concat.name = "concat"  # as messages shall call it
 
 
 def _size(shape: Sequence[int]) -> int:
@@ -157,16 +166,24 @@ def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:
     return _concat(*arrays, axis=axis)
 
 
+def _part(x: Array, along: int, i: Any) -> Array:
+    return x[(slice(None),) * along + (i, ...)]
+
+
 @op
 def _stack(*arrays: Array, axis: int) -> tuple[Array, Backward]:
     xp = array_namespace(*arrays)
 
     def backward(dy: Array) -> tuple[Array, ...]:
-        before = (slice(None),) * (axis % len(dy.shape))
-        return tuple(array_namespace(dy).astype(dy[(*before, i, ...)], a, copy=False) for i, a in enumerate(dtypes))
+        xp = array_namespace(dy)
+        along = axis % len(dy.shape)
+        return tuple(xp.astype(_part(dy, along, i), dtype, copy=False) for i, dtype in enumerate(dtypes))
 
     dtypes = [a.dtype for a in arrays]
     return xp.stack(arrays, axis=axis), backward
+
+
+_stack.name = "stack"
 
 
 def stack(arrays: Sequence[Array], /, *, axis: int = 0) -> Array:
@@ -177,8 +194,7 @@ def stack(arrays: Sequence[Array], /, *, axis: int = 0) -> Array:
 @op
 def unstack(x: Array, /, *, axis: int = 0) -> tuple[tuple[Array, ...], Backward]:
     """The parts of ``x`` along ``axis``, as a tuple; dx stacks their gradients."""
-    before = (slice(None),) * (axis % len(x.shape))
-    parts = tuple(x[(*before, i, ...)] for i in range(x.shape[axis]))
+    parts = tuple(_part(x, axis % len(x.shape), i) for i in range(x.shape[axis]))
     return parts, lambda dys: array_namespace(*dys).stack(dys, axis=axis)
 
 
@@ -197,7 +213,7 @@ def meshgrid(*arrays: Array, indexing: str = "xy") -> list[Array]:
 
 @op
 def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> tuple[Array, Backward | None]:
-    """``x`` in another dtype (or the name of one); dx is dy in the dtype of ``x``. Integers and bools carry no gradient."""
+    """``x`` in another dtype (or the name of one); dx is dy in the old one. Integers and bools carry no gradient."""
     xp = array_namespace(x)
     target = device_of(x).dtype(dtype)
     before = x.dtype
@@ -214,6 +230,19 @@ def to_device(x: Array, device: DeviceLike, /) -> tuple[Array, Backward]:
     return find_device(device).asarray(x), lambda dy: before.asarray(dy)
 
 
-def result_dtype_name(*arrays: Array) -> str:
-    """The standard's name of the dtype that ``arrays`` promote to."""
-    return dtype_name(array_namespace(*arrays).result_type(*arrays))
+def diff(
+    x: Array, /, *, axis: int = -1, n: int = 1, prepend: Array | None = None, append: Array | None = None
+) -> Array:
+    """Differences of neighbours along ``axis``, x_{i+1} - x_i, taken ``n`` times.
+
+    ``prepend`` and ``append`` are arrays to put in front of and behind ``x`` first.
+    """
+    if n < 0:
+        raise ValueError(f"diff: expected n >= 0, got {n}")
+    ends = [a for a in (prepend, x, append) if a is not None]
+    if n and len(ends) > 1:
+        x = concat(ends, axis=axis)
+    along = axis % len(x.shape)
+    for _ in range(n):
+        x = _part(x, along, slice(1, None)) - _part(x, along, slice(None, -1))
+    return x

@@ -28,7 +28,9 @@ def where(condition: Array, x1: Array, x2: Array, /) -> tuple[Array, Backward]:
 
 
 @op
-def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> tuple[Array, Backward]:
+def sort(
+    x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True
+) -> tuple[Array, Backward]:
     """The elements in order along ``axis``; dx puts the gradients back where the elements came from."""
     xp = array_namespace(x)
     order = xp.argsort(x, axis=axis, descending=descending, stable=stable)
@@ -40,7 +42,9 @@ def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool 
 
 
 @op
-def argsort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> tuple[Array, None]:
+def argsort(
+    x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True
+) -> tuple[Array, None]:
     """The indices that sort ``x`` along ``axis``."""
     return array_namespace(x).argsort(x, axis=axis, descending=descending, stable=stable), None
 

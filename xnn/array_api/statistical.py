@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from xnn.array_api._rules import expand, normalize_axes
 from xnn.autodiff import Backward, op
+from xnn.backends import device_of
 from xnn.backends.namespaces import Array, array_namespace
 
 Axis: TypeAlias = "int | Sequence[int] | None"
@@ -21,8 +22,15 @@ def _cast(dx: Array, dtype: Any) -> Array:
     return dx if dx.dtype == dtype else array_namespace(dx).astype(dx, dtype)
 
 
+def _wanted(x: Array, dtype: Any) -> Any:
+    """``dtype``, of any namespace or a name, as one of the namespace of ``x``."""
+    return None if dtype is None else device_of(x).dtype(dtype)
+
+
 @op
-def sum(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> tuple[Array, Backward]:
+def sum(
+    x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False
+) -> tuple[Array, Backward]:
     """y = Σ x over ``axis``; dx repeats dy."""
     xp = array_namespace(x)
     shape, from_dtype = x.shape, x.dtype
@@ -30,7 +38,7 @@ def sum(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = F
     def backward(dy: Array) -> Array:
         return _cast(expand(dy, shape, axis, keepdims), from_dtype)
 
-    return xp.sum(x, axis=axis, dtype=dtype, keepdims=keepdims), backward
+    return xp.sum(x, axis=axis, dtype=_wanted(x, dtype), keepdims=keepdims), backward
 
 
 @op
@@ -46,10 +54,12 @@ def mean(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> tuple[Arr
 
 
 @op
-def prod(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> tuple[Array, Backward]:
+def prod(
+    x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False
+) -> tuple[Array, Backward]:
     """y = Π x over ``axis``; dx_i = dy Π_{j≠i} x_j, also where some x are zero."""
     xp = array_namespace(x)
-    y = xp.prod(x, axis=axis, dtype=dtype, keepdims=keepdims)
+    y = xp.prod(x, axis=axis, dtype=_wanted(x, dtype), keepdims=keepdims)
 
     def backward(dy: Array) -> Array:
         # With no zero, the product of the others is y / x_i. With one zero, only its own is not zero; with two, none.
@@ -59,7 +69,8 @@ def prod(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = 
         others = xp.prod(safe, axis=axis, keepdims=True) / safe
         none, one = xp.broadcast_to(zeros == 0, x.shape), xp.broadcast_to(zeros == 1, x.shape)
         reached = none | (zero & one)
-        return _cast(expand(dy, x.shape, axis, keepdims) * xp.where(reached, others, xp.zeros_like(others)), x.dtype)
+        dy = expand(_cast(dy, x.dtype), x.shape, axis, keepdims)
+        return dy * xp.where(reached, others, xp.zeros_like(others))
 
     return y, backward
 
@@ -89,7 +100,9 @@ def min(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> tuple[Arra
 
 
 @op
-def var(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> tuple[Array, Backward]:
+def var(
+    x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+) -> tuple[Array, Backward]:
     """y = Σ (x - x̄)² / (n - correction) over ``axis``; dx = 2 (x - x̄) dy / (n - correction)."""
     xp = array_namespace(x)
     y = xp.var(x, axis=axis, correction=correction, keepdims=keepdims)
@@ -102,33 +115,81 @@ def var(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bo
 
 
 @op
-def std(x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> tuple[Array, Backward]:
-    """y = √var(x); dx = (x - x̄) dy / (y (n - correction))."""
+def std(
+    x: Array, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+) -> tuple[Array, Backward]:
+    """y = √var(x); dx = (x - x̄) dy / (y (n - correction)), 0 where y = 0 (as in PyTorch)."""
     xp = array_namespace(x)
     y = xp.std(x, axis=axis, correction=correction, keepdims=keepdims)
 
     def backward(dy: Array) -> Array:
         centred = x - xp.mean(x, axis=axis, keepdims=True)
-        return centred * expand(dy / (y * (_count(x.shape, axis) - correction)), x.shape, axis, keepdims)
+        safe = xp.where(
+            y == 0, xp.ones_like(y), y
+        )  # where all x are equal, x - x̄ = 0: the gradient is 0, not 0 / 0
+        return centred * expand(dy / (safe * (_count(x.shape, axis) - correction)), x.shape, axis, keepdims)
 
     return y, backward
+
+
+def _along(x: Array, axis: int | None, name: str) -> int:
+    if axis is None:
+        if len(x.shape) != 1:
+            raise ValueError(f"{name}: expected an axis for an array of shape {tuple(x.shape)}")
+        return 0
+    return axis % len(x.shape)
+
+
+def _sums_to_the_end(x: Array, along: int) -> Array:
+    """Σ_{i≥j} x_i."""
+    xp = array_namespace(x)
+    return xp.flip(xp.cumulative_sum(xp.flip(x, axis=along), axis=along), axis=along)
 
 
 @op
 def cumulative_sum(
     x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> tuple[Array, Backward]:
-    """y_i = Σ_{j≤i} x_j along ``axis``; dx_j = Σ_{i≥j} dy_i."""
-    xp = array_namespace(x)
-    along = 0 if axis is None else axis
-    y = xp.cumulative_sum(x, axis=along, dtype=dtype, include_initial=include_initial)
+    """y_i = Σ_{j≤i} x_j along ``axis``; dx_j = Σ_{i≥j} dy_i. ``include_initial`` puts a 0 in front."""
+    along = _along(x, axis, "cumulative_sum")
+    from_dtype = x.dtype
+    y = array_namespace(x).cumulative_sum(
+        x, axis=along, dtype=_wanted(x, dtype), include_initial=include_initial
+    )
 
     def backward(dy: Array) -> Array:
-        dx = xp.flip(xp.cumulative_sum(xp.flip(dy, axis=along), axis=along), axis=along)
         if include_initial:
-            rest = [slice(None)] * len(x.shape)
-            rest[along] = slice(1, None)
-            dx = dx[tuple(rest)]
-        return _cast(dx, x.dtype)
+            dy = dy[(slice(None),) * along + (slice(1, None), ...)]
+        return _cast(_sums_to_the_end(dy, along), from_dtype)
+
+    return y, backward
+
+
+@op
+def cumulative_prod(
+    x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> tuple[Array, Backward]:
+    """y_i = Π_{j≤i} x_j along ``axis``; ``include_initial`` puts a 1 in front.
+
+    dx_j = Σ_{i≥j} dy_i Π_{k≤i, k≠j} x_k, which is Σ_{i≥j} dy_i y_i / x_j where x_j ≠ 0. All products from the first
+    zero x_z on contain it: behind it dx = 0, and at it dx_z = Σ_{i≥z} dy_i y'_i, with y' the products without x_z.
+    """
+    xp = array_namespace(x)
+    along = _along(x, axis, "cumulative_prod")
+    y = xp.cumulative_prod(x, axis=along, dtype=_wanted(x, dtype), include_initial=include_initial)
+
+    def backward(dy: Array) -> Array:
+        if include_initial:
+            dy = dy[(slice(None),) * along + (slice(1, None), ...)]
+        dy = _cast(dy, x.dtype)
+        zero, one = x == 0, xp.ones_like(x)
+        first = zero & (xp.cumulative_sum(xp.astype(zero, x.dtype), axis=along) == 1)
+        products = xp.cumulative_prod(x, axis=along)
+        without = xp.cumulative_prod(xp.where(first, one, x), axis=along)
+        return xp.where(
+            first,
+            _sums_to_the_end(dy * without, along),
+            _sums_to_the_end(dy * products, along) / xp.where(zero, one, x),
+        )
 
     return y, backward
