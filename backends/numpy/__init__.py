@@ -76,5 +76,6 @@ def to_host(array: Array) -> Any:
         return np.asarray(array.detach().cpu())
     try:
         return np.asarray(array, copy=True)
-    except (TypeError, RuntimeError):  # not on a device that NumPy can read
-        return np.asarray(array.to_device("cpu"), copy=True)
+    except (TypeError, RuntimeError):  # not on a device that NumPy can read; the default one usually is
+        default = xp.__array_namespace_info__().default_device()
+        return np.asarray(array.to_device(default), copy=True)
