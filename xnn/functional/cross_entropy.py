@@ -6,7 +6,14 @@ from typing import Any
 
 from xnn.autodiff import Backward, op
 from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name, reads_are_free
-from xnn.functional._checks import check_floating, check_reduction
+from xnn.functional._checks import (
+    check_class_indices,
+    check_floating,
+    check_not_empty,
+    check_reduction,
+    check_same_dtype,
+    check_some_weight,
+)
 
 
 @op
@@ -28,12 +35,12 @@ def cross_entropy(
 
     Args:
         logits: z, shape (N, C), (C,) or (N, C, d1, ..., dk), a floating-point dtype.
-        target: class indices, integers of the shape of ``logits`` without C; or class probabilities, floating-point
-            of the shape of ``logits``.
+        target: class indices, integers of the shape of ``logits`` without C; or class probabilities,
+            floating-point of the shape of ``logits``.
         weight: w, one factor per class, shape (C,).
         ignore_index: samples with this class index have no loss and no gradient. (Not with probabilities.)
-        reduction: "none" (a loss per sample), "sum", or "mean": divided by Σ w of the samples' classes for indices,
-            by the number of samples for probabilities.
+        reduction: "none" (a loss per sample), "sum", or "mean": divided by Σ w of the samples' classes for
+            indices, by the number of samples for probabilities.
         label_smoothing: ε in [0, 1]: the target becomes (1 - ε) target + ε / C.
 
     Returns:
@@ -45,12 +52,13 @@ def cross_entropy(
         ∂loss/∂target_c = -w_c (1 - ε) ln p_c  (probabilities).
 
     Raises:
-        ValueError: the shapes do not fit, the batch is empty (for "mean"), or an option is out of its range.
-        IndexError: a class index is neither in [0, C) nor ``ignore_index``. Where looking would make the host wait
-            for the device (CUDA), the loss of such a sample is NaN instead.
+        ValueError: the shapes do not fit; the batch is empty or all of it is ignored (for "mean"; NaN instead
+            where looking would make the host wait); or an option is out of its range.
+        IndexError: a class index is neither in [0, C) nor ``ignore_index``. Where looking would make the host
+            wait for the device (CUDA), the loss of such a sample is NaN instead.
         TypeError: the dtypes are not as said.
 
-    As ``torch.nn.functional.cross_entropy``, but the mean over an empty batch is an error instead of NaN.
+    As ``torch.nn.functional.cross_entropy``, but the mean over nothing is an error instead of NaN.
     """
     xp = array_namespace(logits, target)
     name = "cross_entropy"
@@ -67,13 +75,17 @@ def cross_entropy(
     by_index = xp.isdtype(target.dtype, "integral")
     if tuple(target.shape) != (samples_shape if by_index else shape):
         raise ValueError(
-            f"{name}: for logits of shape {tuple(shape)} expected class indices of shape {tuple(samples_shape)} or "
-            f"class probabilities of shape {tuple(shape)}, got {dtype_name(target.dtype)} of shape {tuple(target.shape)}"
+            f"{name}: for logits of shape {tuple(shape)} expected class indices of shape "
+            f"{tuple(samples_shape)} or class probabilities of shape {tuple(shape)}, "
+            f"got {dtype_name(target.dtype)} of shape {tuple(target.shape)}"
         )
-    if weight is not None and tuple(weight.shape) != (classes,):
-        raise ValueError(f"{name}: expected weight of shape {(classes,)}, got {tuple(weight.shape)}")
-    if reduction == "mean" and 0 in samples_shape:
-        raise ValueError(f"{name}: the mean over an empty batch is not defined (logits of shape {tuple(shape)})")
+    if not by_index:
+        check_same_dtype(name, "logits", logits, "target probabilities", target)
+    if weight is not None:
+        check_same_dtype(name, "logits", logits, "weight", weight)
+        if tuple(weight.shape) != (classes,):
+            raise ValueError(f"{name}: expected weight of shape {(classes,)}, got {tuple(weight.shape)}")
+    check_not_empty(name, samples_shape, reduction)
 
     z = _rows(xp, logits, class_axis)
     z = z - xp.max(z, axis=1, keepdims=True)
@@ -85,7 +97,7 @@ def cross_entropy(
     plain = weight is None and label_smoothing == 0.0
     if by_index:
         t = xp.reshape(target, (-1, 1))
-        all_valid = reads_are_free(t) and _check_range(xp, t, classes, ignore_index)
+        all_valid = check_class_indices(name, xp, t, classes, ignore_index)
         known = None if all_valid else t != ignore_index
         if known is not None:
             t = xp.where(known, t, xp.zeros_like(t))
@@ -112,6 +124,8 @@ def cross_entropy(
     count: Any = loss.shape[0]
     if by_index and sample_weight is not None:
         count = xp.sum(sample_weight)
+        if reduction == "mean":
+            check_some_weight(name, count)
 
     def backward(dy: Array, needs: Any = (True, False, False)) -> Any:
         per_sample = dy / count if reduction == "mean" else dy
@@ -130,7 +144,7 @@ def cross_entropy(
             dq = (log_total - z) * per_sample * (1.0 - label_smoothing)
             if weight is not None:
                 dq = dq * weight
-            dtarget = xp.astype(_unrows(xp, dq, shape, class_axis), target.dtype, copy=False)
+            dtarget = _unrows(xp, dq, shape, class_axis)
         return dlogits, dtarget
 
     if reduction == "none":
@@ -162,20 +176,3 @@ def _smoothed(xp: Namespace, target: Array, weight: Array | None, label_smoothin
     if label_smoothing:
         q = q * (1.0 - label_smoothing) + label_smoothing / q.shape[1]
     return q if weight is None else q * weight
-
-
-def _check_range(xp: Namespace, t: Array, classes: int, ignore_index: int) -> bool:
-    """Whether every class index is in [0, C); raises IndexError if one is neither that nor ``ignore_index``."""
-    if t.shape[0] == 0:
-        return True
-    low, high = int(xp.min(t)), int(xp.max(t))
-    if 0 <= low and high < classes:
-        return not 0 <= ignore_index < classes
-    wrong = ((t < 0) | (t >= classes)) & (t != ignore_index)
-    if bool(xp.any(wrong)):
-        first = int(xp.argmax(xp.astype(wrong[:, 0], t.dtype)))
-        raise IndexError(
-            f"cross_entropy: expected class indices in [0, {classes}) or ignore_index {ignore_index}, "
-            f"got {int(t[first, 0])} for sample {first}"
-        )
-    return False

@@ -6,7 +6,7 @@ from typing import Any
 
 from xnn.autodiff import Backward, op
 from xnn.backends.namespaces import Array, array_namespace
-from xnn.functional._checks import check_floating
+from xnn.functional._checks import check_same_dtype
 
 
 @op
@@ -15,7 +15,8 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
 
     Args:
         x: X, shape (..., in_features), a floating-point dtype.
-        weight: W, shape (out_features, in_features), the dtype of ``x``. (PyTorch's layout: one row per output.)
+        weight: W, shape (out_features, in_features), the dtype of ``x``. (PyTorch's layout: one row per
+            output.)
         bias: b, shape (out_features,), or None.
 
     Returns:
@@ -29,24 +30,24 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
 
     Raises:
         ValueError: the shapes do not fit.
-        TypeError: the dtype of ``x`` is not floating-point or differs from that of ``weight``.
+        TypeError: the dtype of ``x`` is not floating-point, or that of ``weight`` or ``bias`` is another.
     """
     xp = array_namespace(x, weight)
     in_features = x.shape[-1] if len(x.shape) else None
     if len(weight.shape) != 2 or weight.shape[1] != in_features:
         raise ValueError(
-            f"linear: expected x of shape (..., in_features) and weight of shape (out_features, in_features), "
-            f"got {tuple(x.shape)} and {tuple(weight.shape)}"
+            f"linear: expected x of shape (..., in_features) and weight of shape (out_features, "
+            f"in_features), got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
-    if x.dtype != weight.dtype:
-        check_floating("linear", x)
-        raise TypeError(f"linear: expected x and weight of one dtype, got {x.dtype} and {weight.dtype}")
+    check_same_dtype("linear", "x", x, "weight", weight)
     y = x @ weight.T
     if bias is not None:
+        if bias.dtype != x.dtype:
+            check_same_dtype("linear", "x", x, "bias", bias)
         if bias.shape != weight.shape[:1]:
             raise ValueError(
-                f"linear: expected bias of shape {(weight.shape[0],)} for weight of shape {tuple(weight.shape)}, "
-                f"got {tuple(bias.shape)}"
+                f"linear: expected bias of shape {(weight.shape[0],)} for weight of shape "
+                f"{tuple(weight.shape)}, got {tuple(bias.shape)}"
             )
         y += bias  # y is ours: no second array
 

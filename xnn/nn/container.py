@@ -12,7 +12,8 @@ class Sequential(Module):
     """Modules one after the other: each gets what the one before it returned.
 
     Args:
-        modules: the Modules in order, or one dict of names and Modules. Without names they are called "0", "1", ...
+        modules: the Modules in order, or one dict of names and Modules. Without names they are called "0",
+            "1", ...
 
     >>> model = xnn.nn.Sequential(xnn.nn.Linear(4, 3), xnn.nn.ReLU())
     >>> [name for name, _ in model.named_parameters()]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from xnn import autodiff
 from xnn.backends import DeviceLike, device_of
 from xnn.backends import device as find_device
-from xnn.backends.namespaces import Array, array_namespace, is_array
+from xnn.backends.namespaces import Array, array_namespace, dtype_name, is_array
 from xnn.nn.parameter import Parameter
 from xnn.tensor import Tensor, tensor
 
@@ -20,11 +20,11 @@ __all__ = ["Module"]
 class Module:
     """A layer or a model: parameters, buffers and other Modules by name, and a ``forward``.
 
-    Assigning a `Parameter` or a Module to an attribute registers it; `register_buffer` registers an array that is
-    part of the state but not trained. Names and layout of `state_dict` are PyTorch's.
+    Assigning a `Parameter` or a Module to an attribute registers it; `register_buffer` registers an array
+    that is part of the state but not trained. Names and layout of `state_dict` are PyTorch's.
 
-    A Module called on Tensors, or in training mode, records what it does. In eval mode, called on plain arrays, it
-    returns plain arrays and records nothing.
+    A Module called on Tensors, or in training mode, records what it does. In eval mode, called on plain
+    arrays, it returns plain arrays and records nothing.
 
     >>> class Affine(xnn.nn.Module):
     ...     def __init__(self):
@@ -37,9 +37,13 @@ class Module:
     """
 
     training: bool
+    _parameters: dict[str, bool]
+    _buffers: dict[str, bool]
+    _modules: dict[str, bool]
 
     def __init__(self) -> None:
-        # Ordered sets of names; the things themselves are ordinary attributes, so reading them costs nothing extra.
+        # Ordered sets of names; the things themselves are ordinary attributes, so reading them costs nothing
+        # extra.
         object.__setattr__(self, "_parameters", {})
         object.__setattr__(self, "_buffers", {})
         object.__setattr__(self, "_modules", {})
@@ -52,8 +56,14 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`; in eval mode on plain arrays without recording."""
         mode = autodiff._mode
-        if self.training or mode.plain or not _only_plain(args) or (kwargs and not _only_plain(kwargs.values())):
+        if (
+            self.training
+            or mode.plain
+            or not _only_plain(args)
+            or (kwargs and not _only_plain(kwargs.values()))
+        ):
             return self.forward(*args, **kwargs)
         mode.plain = True
         try:
@@ -83,18 +93,20 @@ class Module:
         if registries is None:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
         if isinstance(value, Parameter):
-            self._forget(name)
+            self._forget(name, keep=self._parameters)
             self._parameters[name] = True
         elif isinstance(value, Module):
-            self._forget(name)
+            self._forget(name, keep=self._modules)
             self._modules[name] = True
         elif name in self._parameters and value is not None:
             raise TypeError(
-                f"{type(self).__name__}.{name} is a parameter: expected a Parameter or None, got {type(value).__name__}"
+                f"{type(self).__name__}.{name} is a parameter: expected a Parameter or None, "
+                f"got {type(value).__name__}"
             )
         elif name in self._modules and value is not None:
             raise TypeError(
-                f"{type(self).__name__}.{name} is a Module: expected a Module or None, got {type(value).__name__}"
+                f"{type(self).__name__}.{name} is a Module: expected a Module or None, "
+                f"got {type(value).__name__}"
             )
         object.__setattr__(self, name, value)
 
@@ -102,20 +114,26 @@ class Module:
         self._forget(name)
         object.__delattr__(self, name)
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str, keep: dict[str, bool] | None = None) -> None:
+        """Take ``name`` off the registries. One that is assigned anew keeps its place in ``keep``."""
         for registry in (self._parameters, self._buffers, self._modules):
-            registry.pop(name, None)
+            if registry is not keep:
+                registry.pop(name, None)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """Register a parameter by name; None reserves the name for a parameter that is left out (``bias=False``)."""
+        """Register a parameter by name; None reserves the name for a parameter that is left out
+        (``bias=False``)."""
         self._check_name(name)
         if parameter is not None and not isinstance(parameter, Parameter):
-            raise TypeError(f"register_parameter: expected a Parameter or None, got {type(parameter).__name__}")
+            raise TypeError(
+                f"register_parameter: expected a Parameter or None, got {type(parameter).__name__}"
+            )
         self._parameters[name] = True
         object.__setattr__(self, name, parameter)
 
     def register_buffer(self, name: str, value: Array | int | None, persistent: bool = True) -> None:
-        """Register a plain array (or an integer, kept on the host) that belongs to the state but is not trained.
+        """Register a plain array (or an integer, kept on the host) that belongs to the state but is not
+        trained.
 
         A buffer that is not ``persistent`` moves with the Module but is left out of `state_dict`.
         """
@@ -127,7 +145,9 @@ class Module:
         """Register a Module under a name that may not be an identifier (``"0"``)."""
         self._check_name(name)
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}: expected a Module as {name!r}, got {type(module).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}: expected a Module as {name!r}, got {type(module).__name__}"
+            )
         self._modules[name] = True
         object.__setattr__(self, name, module)
 
@@ -235,6 +255,8 @@ class Module:
         The Parameters stay the same objects, so an optimizer that holds them need not be told.
         """
         place = None if device is None else find_device(device)
+        if dtype is not None and "float" not in (dtype if isinstance(dtype, str) else dtype_name(dtype)):
+            raise TypeError(f"{type(self).__name__}.to: expected a real floating-point dtype, got {dtype!r}")
         for parameter in self.parameters():
             parameter.data = _moved(parameter.data, place, dtype)
             if parameter.grad is not None:
@@ -266,7 +288,8 @@ class Module:
         """Copy a state into this Module: all of it or, if anything is wrong, nothing.
 
         Args:
-            state: arrays of any namespace or device (a PyTorch state dict as well), by the names of `state_dict`.
+            state: arrays of any namespace or device (a PyTorch state dict as well), by the names of
+                `state_dict`.
             strict: also raise if entries are missing here or there; otherwise load those that both have.
 
         Raises:
@@ -275,12 +298,17 @@ class Module:
         own = self._slots()
         problems = []
         if strict:
-            problems += [f"missing {name!r} of shape {_shape(module, last)}" for name, (module, last) in own.items() if name not in state]
+            problems += [
+                f"missing {name!r} of shape {_shape(module, last)}"
+                for name, (module, last) in own.items()
+                if name not in state
+            ]
             problems += [f"unknown {name!r}" for name in state if name not in own]
         for name, (module, last) in own.items():
             if name in state and tuple(getattr(state[name], "shape", ())) != _shape(module, last):
                 problems.append(
-                    f"{name!r}: expected shape {_shape(module, last)}, got {tuple(getattr(state[name], 'shape', ()))}"
+                    f"{name!r}: expected shape {_shape(module, last)}, "
+                    f"got {tuple(getattr(state[name], 'shape', ()))}"
                 )
         if problems:
             raise ValueError(f"load_state_dict of {type(self).__name__}: " + "; ".join(problems))
@@ -305,9 +333,7 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        children = [
-            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()
-        ]
+        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         extra = self.extra_repr()
         if not children:
             return f"{type(self).__name__}({extra})"

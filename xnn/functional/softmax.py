@@ -1,0 +1,77 @@
+"""Softmax and its logarithm."""
+
+from __future__ import annotations
+
+from xnn.autodiff import Backward, op
+from xnn.backends.namespaces import Array, Namespace, array_namespace
+from xnn.functional._checks import check_floating, normalize_dim
+
+
+def softmax_values(xp: Namespace, x: Array, dim: int) -> Array:
+    """e^{x_i} / Σ_k e^{x_k} along ``dim``, without its derivative: for operations that have it as a part."""
+    e = xp.exp(x - xp.max(x, axis=dim, keepdims=True))
+    e /= xp.sum(e, axis=dim, keepdims=True)
+    return e
+
+
+@op
+def softmax(x: Array, dim: int = -1) -> tuple[Array, Backward]:
+    """y_i = e^{x_i - m} / Σ_k e^{x_k - m} along ``dim``, with m = max_k x_k, so that no x is too large.
+
+    Args:
+        x: any shape, a floating-point dtype.
+        dim: the dimension whose elements add up to 1.
+
+    Backward. ∂y_i/∂x_j = y_i (δ_ij - y_j), so
+
+        dx_j = y_j (dy_j - Σ_i dy_i y_i).
+
+    Raises:
+        IndexError: there is no dimension ``dim``.
+        TypeError: ``x`` is not floating-point.
+    """
+    check_floating("softmax", x)
+    dim = normalize_dim("softmax", dim, len(x.shape))
+    xp = array_namespace(x)
+    if not x.shape:
+        return xp.ones_like(x), lambda dy: xp.zeros_like(dy)
+    y = softmax_values(xp, x, dim)
+
+    def backward(dy: Array) -> Array:
+        weighted = dy * y
+        dx = y * xp.sum(weighted, axis=dim, keepdims=True)
+        return weighted - dx
+
+    return y, backward
+
+
+@op
+def log_softmax(x: Array, dim: int = -1) -> tuple[Array, Backward]:
+    """y_i = x_i - m - ln Σ_k e^{x_k - m} along ``dim``, with m = max_k x_k: finite where softmax rounds to 0.
+
+    Args:
+        x: any shape, a floating-point dtype.
+        dim: the dimension whose e^{y} add up to 1.
+
+    Backward. ∂y_i/∂x_j = δ_ij - e^{y_j}, so
+
+        dx_j = dy_j - e^{y_j} Σ_i dy_i.
+
+    Raises:
+        IndexError: there is no dimension ``dim``.
+        TypeError: ``x`` is not floating-point.
+    """
+    check_floating("log_softmax", x)
+    dim = normalize_dim("log_softmax", dim, len(x.shape))
+    xp = array_namespace(x)
+    if not x.shape:
+        return xp.zeros_like(x), lambda dy: xp.zeros_like(dy)
+    y = x - xp.max(x, axis=dim, keepdims=True)
+    y -= xp.log(xp.sum(xp.exp(y), axis=dim, keepdims=True))
+
+    def backward(dy: Array) -> Array:
+        dx = xp.exp(y)
+        dx *= xp.sum(dy, axis=dim, keepdims=True)
+        return dy - dx
+
+    return y, backward
