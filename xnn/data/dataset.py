@@ -67,7 +67,7 @@ def from_images(
         details: name, classes and so on.
         train, test: images and labels.
         normalize: subtract the mean and divide by the standard deviation of each channel over the training
-        part.
+            part.
         dtype: floating-point, for values in [0, 1]; or "uint8", for the pixels as they are.
     """
     host = find_device("cpu")

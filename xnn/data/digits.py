@@ -31,7 +31,7 @@ def digits(
         normalize: give (x - mean) / std, with the mean and standard deviation of the training part.
         dtype: of the images; "uint8" gives the pixels 0 to 16 as they are.
         seed: of the division into training and test part. The default is the one that results are compared
-        on.
+            on.
         test: share (or number of samples) of the test part; each class is divided alike.
     """
     images, labels = (_read(f"digits-{part}-ubyte.gz") for part in ("images-idx3", "labels-idx1"))

@@ -32,7 +32,7 @@ class DataLoader:
             for a whole batch by an int64 array, and returns a tuple or dict of arrays, or a list of samples.
         batch_size: samples per batch. The last batch of an epoch has what is left.
         shuffle: go through the samples in a random order, another one each epoch: a function of (seed,
-        epoch).
+            epoch).
         drop_last: leave out the last batch if it is not full.
         seed: of the orders and of what ``transform`` draws.
         transform: ``transform(batch, generator)`` is given each batch and returns what is to take its place.

@@ -41,9 +41,9 @@ class Standardize:
         mean = xp.mean(exact, axis=axis, keepdims=True)
         centred = exact - mean
         std = xp.sqrt(xp.mean(centred * centred, axis=axis, keepdims=True))
-        # Rounding leaves a constant feature some deviation; in the dtype of x it has none.
-        least = float(xp.finfo(x.dtype).eps) * xp.abs(mean)
-        std = xp.where(std > least, std, xp.ones_like(std))
+        # Rounding may leave a constant feature some deviation, which must not become a divisor.
+        varies = xp.max(x, axis=axis, keepdims=True) > xp.min(x, axis=axis, keepdims=True)
+        std = xp.where(varies, std, xp.ones_like(std))
         return cls(xp.astype(mean, x.dtype, copy=False), xp.astype(std, x.dtype, copy=False))
 
     def __call__(self, x: Array) -> Array:
