@@ -20,12 +20,12 @@ class _PlainErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         from xnn.backends import DeviceError
-        from xnn.data import DataError
+        from xnn.data import DownloadError
         from xnn.training import CheckpointError, NonFiniteLossError
 
         try:
             return super().invoke(ctx)
-        except (DeviceError, DataError, CheckpointError, NonFiniteLossError, ValueError, OSError) as error:
+        except (DeviceError, DownloadError, CheckpointError, NonFiniteLossError, ValueError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
             raise click.ClickException(str(error)) from error

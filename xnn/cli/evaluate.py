@@ -51,7 +51,7 @@ def predict(run: Path, image: tuple[Path, ...], top: int, invert: str, checkpoin
     opened = Run.open(run, which=checkpoint, device=device)
     classes = opened.dataset.classes
     for path in image:
-        pixels = read_image(path, opened.dataset.input_shape, invert)
+        pixels = read_image(path, opened.input_shape, invert)
         order, probabilities = opened.predict(pixels)
         guesses = ", ".join(
             f"{classes[int(order[0, i])]} ({100 * float(probabilities[0, i]):.1f} %)" for i in range(min(top, len(classes)))

@@ -9,9 +9,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from xnn.data import NAMES
+from xnn.data import DATASETS
 from xnn.training.config import MODELS, OPTIMIZERS, SCHEDULES, Config
 
+NAMES = [name.replace("_", "-") for name in DATASETS]
 _DOES_NOT_MATTER_FOR_RESUMING = {"resume", "device", "quiet", "save_every", "check_loss", "dataset", "out"}
 
 
@@ -76,7 +77,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     if options["resume"] is not None:
         _refuse_changes(ctx)
         run = Run.open(options["resume"], which="last", **common)
-        if options["dataset"] not in (None, run.config.dataset):
+        if options["dataset"] not in (None, run.config.dataset.replace("_", "-")):
             raise click.UsageError(f"{options['resume']} is a run on {run.config.dataset}, not on {options['dataset']}")
     else:
         if options["dataset"] is None:
@@ -84,7 +85,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         names = {field.name for field in dataclasses.fields(Config)} - {"dataset"}
         choices = {name: options[name] for name in names if options[name] is not None}
         choices = {name: None if value == "none" else value for name, value in choices.items()}
-        config = Config.for_dataset(options["dataset"], **choices)
+        config = Config.for_dataset(options["dataset"].replace("-", "_"), **choices)
         folder = options["out"] or new_folder("runs", config.dataset)
         if (folder / "last.safetensors").exists():
             raise click.UsageError(f"{folder} holds a run already: go on with --resume {folder}, or choose another --out")
@@ -129,12 +130,12 @@ def _refuse_changes(ctx: click.Context) -> None:
 def describe(run: Any) -> str:
     """Two lines that say what is trained on what."""
     config, dataset = run.config, run.dataset
-    held_out = len(run.validation_loader.arrays[1]) if run.validation_loader is not None else 0
+    held_out = run.validation_loader.samples if run.validation_loader is not None else 0
     parameters = sum(p.size for p in run.model.parameters())
     sizes = "-".join(map(str, config.hidden))
     return (
-        f"{dataset.name}: {len(run.train_loader.arrays[1]):,} images to train, {held_out:,} to validate, "
-        f"{len(dataset.test[1]):,} to test; on {run.device}: {run.device.describe()}\n"
+        f"{dataset.name}: {run.train_loader.samples:,} images to train, {held_out:,} to validate, "
+        f"{run.test_loader.samples:,} to test; on {run.device}: {run.device.describe()}\n"
         f"{config.model} {sizes}, {parameters:,} parameters; {config.optimizer}, lr {config.lr:g}, {config.schedule}, "
         f"{config.epochs} epochs, batch {config.batch_size}, seed {config.seed}"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnn import models, optim
+from xnn.optim import lr_scheduler
 from xnn.nn import Module
 
 MODELS: dict[str, Callable[..., Module]] = {"mlp": models.mlp}
@@ -101,7 +102,7 @@ class Config:
 _LARGE: dict[str, Any] = {"epochs": 10, "batch_size": 128, "lr": 3e-3, "dropout": 0.2}
 RECIPES: dict[str, dict[str, Any]] = {
     "mnist": _LARGE,
-    "fashion-mnist": {**_LARGE, "shift": 0},
+    "fashion_mnist": {**_LARGE, "shift": 0},
     "kmnist": _LARGE,
     "emnist": _LARGE,
     "cifar10": {**_LARGE, "epochs": 20, "hidden": (1024, 512, 256), "shift": 4},
@@ -141,15 +142,15 @@ def make_schedule(config: Config, optimizer: optim.Optimizer, steps_per_epoch: i
     kinds: dict[str, Callable[[], tuple[Any, str]]] = {
         "constant": lambda: (None, "epoch"),
         "step": lambda: (
-            optim.MultiStepLR(optimizer, sorted({max(epochs // 2, 1), max(3 * epochs // 4, 1)}), gamma=0.1),
+            lr_scheduler.MultiStepLR(optimizer, sorted({max(epochs // 2, 1), max(3 * epochs // 4, 1)}), gamma=0.1),
             "epoch",
         ),
-        "exponential": lambda: (optim.ExponentialLR(optimizer, gamma=0.01 ** (1 / epochs)), "epoch"),
-        "cosine": lambda: (optim.CosineAnnealingLR(optimizer, T_max=steps), "step"),
+        "exponential": lambda: (lr_scheduler.ExponentialLR(optimizer, gamma=0.01 ** (1 / epochs)), "epoch"),
+        "cosine": lambda: (lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps), "step"),
         "one-cycle": lambda: (
-            optim.OneCycleLR(optimizer, max_lr=config.lr, total_steps=steps + 1, pct_start=0.2),
+            lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=steps + 1, pct_start=0.2),
             "step",
         ),
-        "plateau": lambda: (optim.ReduceLROnPlateau(optimizer, factor=0.1, patience=5), "epoch"),
+        "plateau": lambda: (lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=5), "epoch"),
     }
     return kinds[config.schedule]()

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnn import data, random
+from xnn import data, nn, random
 from xnn import functional as F
 from xnn.backends import Device, DeviceLike, to_host
 from xnn.backends import device as find_device
 from xnn.backends.namespaces import Array, array_namespace
-from xnn.data import DataLoader, Dataset
+from xnn.data import DataLoader, Dataset, Samples
 from xnn.training import plots
 from xnn.training.callbacks import Callback, Checkpoints, HistoryFile, Interruptible
 from xnn.training.checkpoint import CheckpointError, load_checkpoint, write_atomically
@@ -89,21 +89,22 @@ class Run:
         self.folder = Path(folder)
         self.device: Device = find_device(device)
         self.dataset = data.load(config.dataset) if dataset is None else dataset
+        self.input_shape = tuple(self.dataset.train.inputs.shape[1:])
         train, validation = self._parts()
         self.train_loader = DataLoader(
             train,
-            batch_size=min(config.batch_size, len(train[1])),
+            batch_size=min(config.batch_size, train[1].shape[0]),
             shuffle=True,
             drop_last=True,  # the gradient of a last small batch is noisy, and BatchNorm cannot use a batch of one
             seed=config.seed,
-            transform=data.transforms.RandomShift(config.shift) if config.shift else None,
+            transform=data.transforms.RandomTranslate(config.shift) if config.shift else None,
             device=self.device,
         )
-        self.validation_loader = self._loader(validation) if len(validation[1]) else None
+        self.validation_loader = None if validation is None else self._loader(validation)
         self.test_loader = self._loader(self.dataset.test)
 
         random.manual_seed(config.seed)
-        self.model = make_model(config, self.dataset.input_shape, len(self.dataset.classes)).to(self.device)
+        self.model = make_model(config, self.input_shape, len(self.dataset.classes)).to(self.device)
         optimizer = make_optimizer(config, self.model)
         scheduler, every = make_schedule(config, optimizer, len(self.train_loader))
         ema = None
@@ -120,7 +121,7 @@ class Run:
         self.trainer = Trainer(
             self.model,
             optimizer,
-            _smoothed_in_training(self.model, config.label_smoothing),
+            nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
             scheduler=scheduler,
             schedule_every=every,
             device=self.device,
@@ -130,18 +131,18 @@ class Run:
             callbacks=[Interruptible(), self.checkpoints, HistoryFile(self.folder / "history.csv"), *callbacks],
         )
 
-    def _parts(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    def _parts(self) -> tuple[Samples, Samples | None]:
         """Training and validation part of the training data, stratified."""
+        samples = self.dataset.train
         if not self.config.validation:
-            x, target = self.dataset.train
-            return (x, target), (x[:0, ...], target[:0])
+            return samples, None
         train, validation = data.split(
-            self.dataset.train, self.config.validation, seed=self.config.seed, stratify=self.dataset.train[1]
+            samples, self.config.validation, seed=self.config.seed, stratify=samples.targets
         )
-        return train, validation
+        return Samples(*train), Samples(*validation)
 
-    def _loader(self, arrays: tuple[Array, Array]) -> DataLoader:
-        return DataLoader(arrays, batch_size=EVALUATION_BATCH, device=self.device, prefetch=0)
+    def _loader(self, samples: Samples) -> DataLoader:
+        return DataLoader(samples, batch_size=EVALUATION_BATCH, device=self.device, prefetch=0)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], *, which: str = "last", **options: Any) -> Run:
@@ -186,7 +187,7 @@ class Run:
         output = trainer.predict(self.test_loader)
         xp = array_namespace(output)
         predicted = to_host(xp.argmax(output, axis=1))
-        target = to_host(self.dataset.test[1])
+        target = to_host(self.dataset.test.targets)
         matrix = to_host(confusion_matrix(predicted, target, len(classes))).tolist()
         correct = sum(matrix[i][i] for i in range(len(classes)))
         count = target.shape[0]
@@ -217,7 +218,7 @@ class Run:
         Args:
             images: floating-point numbers in [0, 1], shape (N, *input_shape), any device.
         """
-        x = self.device.asarray(self.dataset.preprocess(images), dtype="float32")
+        x = self.device.asarray(images, dtype="float32")
         self.model.eval()
         if self.trainer.ema is not None:
             with self.trainer.ema.average_parameters():
@@ -228,15 +229,6 @@ class Run:
         xp = array_namespace(p)
         order = xp.argsort(p, axis=1, descending=True)
         return order, xp.take_along_axis(p, order, axis=1)
-
-
-def _smoothed_in_training(model: Any, label_smoothing: float) -> Any:
-    """Cross-entropy, with smoothed labels while the model is in training mode: validation shows the true loss."""
-
-    def loss(output: Any, target: Any) -> Any:
-        return F.cross_entropy(output, target, label_smoothing=label_smoothing if model.training else 0.0)
-
-    return loss
 
 
 def new_folder(parent: str | os.PathLike[str], name: str) -> Path:

@@ -14,7 +14,8 @@ from xnn.backends import Device, DeviceLike
 from xnn.backends import device as find_device
 from xnn.backends.namespaces import Array, array_namespace, reads_are_free, unwrap
 from xnn.nn import Module
-from xnn.optim import ReduceLROnPlateau, clip_grad_norm_
+from xnn.optim import clip_grad_norm_
+from xnn.optim.lr_scheduler import ReduceLROnPlateau
 from xnn.tensor import Tensor
 from xnn.training.callbacks import Callback
 
