@@ -96,7 +96,8 @@ def cross_entropy(
 
     plain = weight is None and label_smoothing == 0.0
     if by_index:
-        t = xp.reshape(target, (-1, 1))
+        t = target if dtype_name(target.dtype) == "int64" else xp.astype(target, xp.int64)
+        t = xp.reshape(t, (-1, 1))
         all_valid = check_class_indices(name, xp, t, classes, ignore_index)
         known = None if all_valid else t != ignore_index
         if known is not None:

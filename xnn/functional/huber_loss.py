@@ -13,7 +13,7 @@ from xnn.functional._checks import (
     check_same_shape,
     reduced,
 )
-from xnn.functional.l1_loss import l1_loss
+from xnn.functional.l1_loss import absolute_error
 
 
 @op
@@ -75,7 +75,7 @@ def smooth_l1_loss(
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: expected beta >= 0, got {beta!r}")
     if beta == 0:
-        return l1_loss.forward(x, target, reduction=reduction)
+        return absolute_error("smooth_l1_loss", x, target, reduction)
     return _two_part("smooth_l1_loss", x, target, reduction, beta, 1.0 / beta)
 
 

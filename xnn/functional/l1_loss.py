@@ -31,7 +31,11 @@ def l1_loss(x: Array, target: Array, *, reduction: str = "mean") -> tuple[Array,
         ValueError: the shapes differ (nothing broadcasts), or the batch is empty (for "mean").
         TypeError: the dtypes differ or are not floating-point.
     """
-    name = "l1_loss"
+    return absolute_error("l1_loss", x, target, reduction)
+
+
+def absolute_error(name: str, x: Array, target: Array, reduction: str) -> tuple[Array, Backward]:
+    """What `l1_loss` returns, under the name of the operation that asks for it."""
     check_reduction(name, reduction)
     check_same_shape(name, "x", x, "target", target)
     check_same_dtype(name, "x", x, "target", target)

@@ -72,9 +72,9 @@ def nll_loss(
             raise ValueError(f"{name}: expected weight of shape {(classes,)}, got {tuple(weight.shape)}")
     check_not_empty(name, samples_shape, reduction)
 
-    t = target
+    t = target if dtype_name(target.dtype) == "int64" else xp.astype(target, xp.int64)
     known = None
-    if not check_class_indices(name, xp, target, classes, ignore_index):
+    if not check_class_indices(name, xp, t, classes, ignore_index):
         known = t != ignore_index
         t = xp.where(known, t, xp.zeros_like(t))
     t = xp.expand_dims(t, axis=class_axis)
@@ -93,7 +93,7 @@ def nll_loss(
     sample_weight = None
     if weight is not None or known is not None:
         sample_weight = xp.sum(hit, axis=class_axis)
-        loss = xp.where(sample_weight != 0, loss * sample_weight, xp.zeros_like(loss))
+        loss = xp.where(sample_weight != 0, loss, xp.zeros_like(loss)) * sample_weight
     if known is not None and not reads_are_free(t):
         outside = xp.squeeze((t < 0) | (t >= classes), axis=class_axis)
         loss = xp.where(outside, xp.full_like(loss, float("nan")), loss)
