@@ -40,7 +40,7 @@ def _find_kind(x: Any) -> _Kind | None:
             break
     else:
         kind = None
-        if array_api_compat.is_array_api_obj(x):
+        if not isinstance(x, type) and array_api_compat.is_array_api_obj(x):  # the class numpy.float32 is a dtype
             namespace = array_api_compat.array_namespace(x)
             _prepare(namespace)
             kind = _Kind(namespace, array_api_compat.is_numpy_namespace(namespace), wraps=False)

@@ -63,30 +63,30 @@ def scatter_add(rows: int, indices: Array, values: Array) -> Array:
 
     Args:
         rows: the number of targets.
-        indices: integers in [0, rows), shape (N,).
+        indices: integers in [0, rows), shape (N,), a plain array.
         values: shape (N, D).
 
     Returns:
         shape (rows, D).
     """
-    xp = array_namespace(values)
+    xp, ixp = array_namespace(values), array_namespace(indices)
     n = indices.shape[0]
     if n == 0:
         return xp.zeros((rows, values.shape[1]), dtype=values.dtype, device=values.device)
-    order = xp.argsort(indices)
-    indices = xp.take(indices, order, axis=0)
+    order = ixp.argsort(indices)
+    indices = ixp.take(indices, order, axis=0)
     totals = xp.take(values, order, axis=0)
     step = 1
     while step < n:
         same = indices[step:] == indices[:-step]
-        if not xp.any(same):
+        if not ixp.any(same):
             break
         tail = totals[step:, :] + xp.where(same[:, None], totals[:-step, :], xp.zeros_like(totals[:-step, :]))
         totals = xp.concat([totals[:step, :], tail])
         step *= 2
-    targets = xp.arange(rows, dtype=indices.dtype, device=indices.device)
-    end = xp.searchsorted(indices, targets, side="right") - 1
-    end = xp.where(end < 0, xp.zeros_like(end), end)
-    hit = xp.take(indices, end, axis=0) == targets
+    targets = ixp.arange(rows, dtype=indices.dtype, device=indices.device)
+    end = ixp.searchsorted(indices, targets, side="right") - 1
+    end = ixp.where(end < 0, ixp.zeros_like(end), end)
+    hit = ixp.take(indices, end, axis=0) == targets
     picked = xp.take(totals, end, axis=0)
     return xp.where(hit[:, None], picked, xp.zeros_like(picked))
