@@ -22,7 +22,9 @@ def test_shapes_dtypes_and_range():
 
 
 def test_values_are_those_of_scikit_learn():
-    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn, which has the originals, is not installed")
+    datasets = pytest.importorskip(
+        "sklearn.datasets", reason="scikit-learn, which has the originals, is not installed"
+    )
     theirs = datasets.load_digits()
     data = digits(dtype="uint8")
     images = np.concatenate([data.train.inputs, data.test.inputs])[:, 0]
@@ -68,7 +70,7 @@ def test_dtypes():
 
 def test_by_name():
     assert load("digits", seed=2).test.inputs.shape == (449, 1, 8, 8)
-    with pytest.raises(ValueError, match="expected one of digits, mnist, .*, got 'imagenet'"):
+    with pytest.raises(ValueError, match=r"expected one of digits, mnist, .*, got 'imagenet'"):
         load("imagenet")
     assert set(DATASETS) == {"digits", "mnist", "fashion_mnist", "kmnist", "emnist", "cifar10"}
 

@@ -43,7 +43,7 @@ def test_gzip_is_known_by_its_first_bytes_and_not_by_its_name(tmp_path):
 
 
 def test_dtype_that_the_format_lacks(tmp_path):
-    with pytest.raises(TypeError, match="write_idx: expected dtype uint8, .*got int64"):
+    with pytest.raises(TypeError, match=r"write_idx: expected dtype uint8, .*got int64"):
         write_idx(tmp_path / "a", np.arange(3))
 
 

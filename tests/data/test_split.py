@@ -13,7 +13,9 @@ def test_every_sample_is_in_one_part_and_pairs_stay_together(device):
     together = np.concatenate([host(rest[1]), host(part[1])])
     assert sorted(together.tolist()) == list(range(20))
     for inputs, targets in (rest, part):
-        assert_close(inputs, np.stack([2 * host(targets), 2 * host(targets) + 1], 1).astype("float32"), device=device)
+        assert_close(
+            inputs, np.stack([2 * host(targets), 2 * host(targets) + 1], 1).astype("float32"), device=device
+        )
 
 
 def test_structures():
@@ -54,7 +56,9 @@ def test_fractions_that_leave_nothing(fraction):
 def test_errors():
     with pytest.raises(ValueError, match=r"split: .* got 10 in data\[0\] and 9 in data\[1\]"):
         split((np.arange(10), np.arange(9)), 2)
-    with pytest.raises(ValueError, match=r"stratify to hold integers of shape \(10,\), got float64 of shape \(10,\)"):
+    with pytest.raises(
+        ValueError, match=r"stratify to hold integers of shape \(10,\), got float64 of shape \(10,\)"
+    ):
         split(np.arange(10), 2, stratify=np.arange(10.0))
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from support import assert_close, host, put
+from xnn.backends import device_of
 
 import xnn
-from xnn.backends import device_of
 from xnn.data import transforms
 from xnn.random import Generator
 
@@ -183,7 +183,9 @@ def test_without_a_generator_the_default_is_drawn_from():
 @pytest.mark.parametrize("transform", ALL, ids=each)
 def test_what_is_no_batch_of_images(transform):
     for bad in (np.zeros((3, 4, 5), np.float32), np.zeros((2, 3, 8, 8), np.uint8)):
-        with pytest.raises(ValueError, match=rf"{each(transform)}: expected floating-point images .*got {bad.dtype}"):
+        with pytest.raises(
+            ValueError, match=rf"{each(transform)}: expected floating-point images .*got {bad.dtype}"
+        ):
             transform(bad, Generator(0))
 
 
