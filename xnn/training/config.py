@@ -148,7 +148,13 @@ def make_schedule(config: Config, optimizer: optim.Optimizer, steps_per_epoch: i
         "exponential": lambda: (lr_scheduler.ExponentialLR(optimizer, gamma=0.01 ** (1 / epochs)), "epoch"),
         "cosine": lambda: (lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps), "step"),
         "one-cycle": lambda: (
-            lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=steps + 1, pct_start=0.2),
+            lr_scheduler.OneCycleLR(
+                optimizer,
+                max_lr=config.lr,
+                total_steps=steps + 1,
+                pct_start=0.2,
+                cycle_momentum=not {"momentum", "betas"}.isdisjoint(optimizer.param_groups[0]),
+            ),
             "step",
         ),
         "plateau": lambda: (lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=5), "epoch"),

@@ -52,7 +52,8 @@ def plot_history(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[s
                 axes.plot(epochs, [percent * row[name] for row in history], label=label, marker=marker)
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"{metric} in %" if percent == 100 else metric)
-        if metric == "loss" and all(row.get(n, 1.0) > 0 for row in history for n in ("loss", "val_loss")):
+        losses = [row[n] for row in history for n in ("loss", "val_loss") if n in row]
+        if metric == "loss" and min(losses) > 0 and max(losses) > 10 * min(losses):
             axes.set_yscale("log")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -77,20 +78,21 @@ def plot_confusion(
     side = min(2.5 + 0.45 * count, 16)
     figure = _figure(side, side)
     axes = figure.subplots()
-    of_row = [max(sum(row), 1) for row in matrix]
-    # Right ones in blue, mistakes in red, each by its share of the row.
+    shares = [[n / max(sum(row), 1) for n in row] for row in matrix]
+    # What was right in blue, by its share of the row; mistakes in red, by their share of the most frequent one.
+    worst = max((s for i, row in enumerate(shares) for j, s in enumerate(row) if i != j), default=0.0) or 1.0
     colors = [
         [
-            (1 - share, 1 - 0.6 * share, 1.0) if i == j else (1.0, 1 - min(4 * share, 1), 1 - min(4 * share, 1))
-            for j, share in enumerate(n / of_row[i] for n in row)
+            (1 - s, 1 - 0.6 * s, 1.0) if i == j else (1.0, 1 - 0.6 * s / worst, 1 - 0.6 * s / worst)
+            for j, s in enumerate(row)
         ]
-        for i, row in enumerate(matrix)
+        for i, row in enumerate(shares)
     ]
     axes.imshow(colors)
     for i, row in enumerate(matrix):
         for j, n in enumerate(row):
             if n:
-                dark = i == j and n / of_row[i] > 0.5
+                dark = i == j and shares[i][j] > 0.5
                 axes.text(j, i, n, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     axes.set_xticks(range(count), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
     axes.set_yticks(range(count), classes)

@@ -222,9 +222,9 @@ class Run:
         self.model.eval()
         if self.trainer.ema is not None:
             with self.trainer.ema.average_parameters():
-                p = F.softmax(self.model(x), axis=1)
+                p = F.softmax(self.model(x), dim=1)
         else:
-            p = F.softmax(self.model(x), axis=1)
+            p = F.softmax(self.model(x), dim=1)
         p = to_host(p)
         xp = array_namespace(p)
         order = xp.argsort(p, axis=1, descending=True)
