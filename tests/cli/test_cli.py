@@ -28,7 +28,7 @@ def run(*args: str, code: int = 0) -> str:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    text = run(*("train digits --epochs 5 --hidden 64 --dropout 0 --device cpu --out".split()), str(folder))
+    text = run(*("train digits --epochs 5 --hidden 128 --dropout 0 --shift 0 --device cpu --out".split()), str(folder))
     return folder, text
 
 
