@@ -336,8 +336,13 @@ def test_leaving_early_ends_the_thread():
         assert len(threads()) == 1
         break
     assert not threads()
-    with pytest.raises(ZeroDivisionError):
-        [1 / x[0] for (x,) in loader]
+
+    def fail_in_the_loop():
+        for _ in loader:
+            raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        fail_in_the_loop()
     assert not threads()
     batches = iter(loader)
     assert not threads(), "it starts with the first batch"
