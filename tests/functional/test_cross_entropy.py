@@ -30,9 +30,11 @@ def test_as_torch_once_and_twice_differentiated(device, rng, reduction, dtype):
         samples = shape[:axis] + shape[axis + 1 :]
         t = np.asarray(rng.integers(0, 4, samples))
         q = np.moveaxis(rng.dirichlet(np.ones(4), samples), -1, axis)
+        if dtype == "float32" and shape not in [(5, 4), (2, 4, 3)]:
+            continue
         for smoothing in (0.0, 0.1):
             options = {"reduction": reduction, "label_smoothing": smoothing}
-            twice = shape == (5, 4)
+            twice = shape == (5, 4) and dtype == "float64"
             for inputs in [(z, t), (z, t, w)]:
                 same_as_torch(device, ours(**options), oracle(**options), *inputs, dtype=dtype, twice=twice)
             for inputs in [(z, q), (z, q, w)]:
@@ -156,3 +158,14 @@ def test_errors():
         F.cross_entropy(z, t, np.ones(3, "float32"))
     with pytest.raises(TypeError, match="logits and target probabilities of one floating-point dtype"):
         F.cross_entropy(z, z.astype("float32"))
+
+
+@needs_torch
+def test_impossible_other_classes_do_not_matter(device):
+    z, t, w = (
+        np.asarray([[0.0, -np.inf, 1.0], [2.0, -np.inf, -np.inf]]),
+        np.asarray([2, 0]),
+        np.asarray([1.0, 2, 3]),
+    )
+    same_as_torch(device, ours(), oracle(), z, t)
+    same_as_torch(device, ours(), oracle(), z, t, w)

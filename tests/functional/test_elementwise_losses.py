@@ -57,6 +57,8 @@ def inputs_of(name, rng, shape):
 def test_as_torch_once_and_twice_differentiated(device, rng, name, reduction, dtype):
     ours, options, theirs = CASES[name]
     for shape in [(4, 5), (7,), (2, 1, 3), (1, 1), (), (0, 3)]:
+        if dtype == "float32" and shape != (4, 5):
+            continue
         if (0 in shape and reduction == "mean") or (shape == () and name == "softmax_mse_loss"):
             continue
         same_as_torch(
@@ -66,7 +68,7 @@ def test_as_torch_once_and_twice_differentiated(device, rng, name, reduction, dt
             *inputs_of(name, rng, shape),
             dtype=dtype,
             differentiate=(0, 1),
-            twice=shape == (4, 5),
+            twice=shape == (4, 5) and dtype == "float64",
         )
 
 

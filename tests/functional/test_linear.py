@@ -25,7 +25,7 @@ def test_as_torch_once_and_twice_differentiated(device, rng, shape, bias, dtype)
         *inputs,
         dtype=dtype,
         differentiate=range(len(inputs)),
-        twice=0 not in shape,
+        twice=dtype == "float64" and 0 not in shape,
     )
 
 

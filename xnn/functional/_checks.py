@@ -61,7 +61,7 @@ def check_not_empty(name: str, shape: tuple[int, ...], reduction: str) -> None:
 
 def normalize_dim(name: str, dim: int, ndim: int) -> int:
     """``dim`` counted from the front; raises IndexError if there is no such dimension."""
-    if not -ndim <= dim < max(ndim, 1):
+    if not -max(ndim, 1) <= dim < max(ndim, 1):
         raise IndexError(f"{name}: expected a dimension in [{-ndim}, {ndim}), got {dim}")
     return dim % ndim if ndim else 0
 

@@ -94,7 +94,9 @@ def cross_entropy(
     log_total = xp.log(total)
     p /= total
 
-    plain = weight is None and label_smoothing == 0.0
+    # One class has all of q: its term is picked, since for the others -inf logits would give 0 * inf.
+    picked = by_index and label_smoothing == 0.0
+    sample_weight = known = None
     if by_index:
         t = target if dtype_name(target.dtype) == "int64" else xp.astype(target, xp.int64)
         t = xp.reshape(t, (-1, 1))
@@ -102,17 +104,15 @@ def cross_entropy(
         known = None if all_valid else t != ignore_index
         if known is not None:
             t = xp.where(known, t, xp.zeros_like(t))
-        hit = xp.arange(classes, dtype=t.dtype, device=t.device) == t
-        if plain:
-            loss = (log_total - xp.take_along_axis(z, t, axis=1))[:, 0]
-            sample_weight = None
-        else:
-            q = _smoothed(xp, xp.astype(hit, p.dtype), weight, label_smoothing)
-            sample_weight = None if weight is None else xp.take(weight, t[:, 0], axis=0)
+        if weight is not None:
+            sample_weight = xp.take(weight, t[:, 0], axis=0)
+    if picked:
+        loss = (log_total - xp.take_along_axis(z, t, axis=1))[:, 0]
+        if sample_weight is not None:
+            loss = loss * sample_weight
     else:
-        known = sample_weight = None
-        q = _smoothed(xp, _rows(xp, target, class_axis), weight, label_smoothing)
-    if not (by_index and plain):
+        q = _one_hot(xp, t, classes, p.dtype) if by_index else _rows(xp, target, class_axis)
+        q = _smoothed(q, weight, label_smoothing)
         loss = xp.sum(q * (log_total - z), axis=1)
 
     if known is not None:
@@ -136,8 +136,9 @@ def cross_entropy(
             per_sample = per_sample * known
         dlogits = dtarget = None
         if needs[0]:
-            if by_index and plain:
-                dz = (p - xp.astype(hit, p.dtype)) * per_sample
+            if picked:
+                dz = p - _one_hot(xp, t, classes, p.dtype)
+                dz *= per_sample if weight is None else per_sample * sample_weight[:, None]
             else:
                 dz = (p * xp.sum(q, axis=1, keepdims=True) - q) * per_sample
             dlogits = _unrows(xp, dz, shape, class_axis)
@@ -171,7 +172,12 @@ def _unrows(xp: Namespace, rows: Array, shape: tuple[int, ...], class_axis: int)
     return xp.moveaxis(xp.reshape(rows, (*samples, shape[class_axis])), -1, class_axis)
 
 
-def _smoothed(xp: Namespace, target: Array, weight: Array | None, label_smoothing: float) -> Array:
+def _one_hot(xp: Namespace, t: Array, classes: int, dtype: Any) -> Array:
+    """1 at the class of each sample and 0 elsewhere: indices of shape (N, 1) to (N, C)."""
+    return xp.astype(xp.arange(classes, dtype=t.dtype, device=t.device) == t, dtype)
+
+
+def _smoothed(target: Array, weight: Array | None, label_smoothing: float) -> Array:
     """q_c = w_c ((1 - ε) target_c + ε / C)."""
     q = target
     if label_smoothing:
