@@ -15,8 +15,9 @@ __all__ = ["Standardize", "standardize"]
 class Standardize:
     """z = (x - mean) / std, with numbers learned from some samples and applied to any.
 
-    >>> scale = xnn.data.Standardize.fit(train)
-    >>> z = scale(validation)
+    >>> scale = xnn.data.Standardize.fit(np.asarray([[1.0, 10.0], [3.0, 30.0]]))
+    >>> scale(np.asarray([[2.0, 40.0]]))
+    array([[0., 2.]])
 
     A feature that does not vary has std 1 here: it becomes 0.
     """
