@@ -165,6 +165,14 @@ def test_offline(monkeypatch, contents, folder, caplog):
     assert not caplog.records
 
 
+def test_a_folder_that_cannot_be(contents, folder, mirror):
+    folder.parent.mkdir()
+    folder.write_bytes(b"a file where the folder should be")
+    with pytest.raises(DownloadError, match=rf"{folder}: File exists"):
+        mnist()
+    assert mirror.asked == []
+
+
 def test_only_what_is_missing_is_named_and_asked_for(contents, folder, mirror):
     folder.mkdir(parents=True)
     for name, data in packed(contents).items():

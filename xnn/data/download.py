@@ -172,8 +172,9 @@ def _read_tar(archive: Archive, path: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(path, "r:gz") as packed:
             for member in packed:
-                if member.name in wanted and (stream := packed.extractfile(member)) is not None:
-                    contents[member.name] = stream.read()
+                name = member.name.removeprefix("./")
+                if name in wanted and (stream := packed.extractfile(member)) is not None:
+                    contents[name] = stream.read()
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{archive.name}: damaged ({error})") from None
     if wanted - contents.keys():
@@ -211,11 +212,15 @@ def _download(
     """Get an archive from the first mirror that has the right one, and keep it in ``folder``."""
     import requests
 
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problems.append(f"{folder}: {_short(error)}")
+        return None
     part = folder / f".{archive.name}.{secrets.token_hex(4)}.part"
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{archive.name}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             _log.info("xnn: %s: downloading %s", name, url)
             _transfer(url, part, archive)
             contents, proven = _read(archive, part)
