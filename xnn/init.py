@@ -49,10 +49,10 @@ def _fill(tensor: Tensor, values: Any) -> Tensor:
     return tensor
 
 
-def constant_(tensor: Tensor, value: float) -> Tensor:
-    """Every element ``value``."""
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Every element ``val``."""
     place: Device = device_of(tensor.data)
-    tensor.data = place.xp.full(tensor.shape, value, dtype=tensor.dtype, device=place.handle)
+    tensor.data = place.xp.full(tensor.shape, val, dtype=tensor.dtype, device=place.handle)
     return tensor
 
 
@@ -75,16 +75,20 @@ def eye_(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def uniform_(tensor: Tensor, low: float = 0.0, high: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Uniform in [low, high)."""
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Uniform in [a, b)."""
     source = generator or default_generator
-    return _fill(tensor, source.uniform(tensor.shape, low, high, dtype=tensor.dtype))
+    tensor.data = source.uniform(tensor.shape, a, b, dtype=tensor.dtype, device=device_of(tensor.data))
+    return tensor
 
 
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
+def normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """Normal with mean and standard deviation ``std``."""
     source = generator or default_generator
-    return _fill(tensor, source.normal(tensor.shape, mean, std, dtype=tensor.dtype))
+    tensor.data = source.normal(tensor.shape, mean, std, dtype=tensor.dtype, device=device_of(tensor.data))
+    return tensor
 
 
 def trunc_normal_(
@@ -98,6 +102,8 @@ def trunc_normal_(
     """Normal with mean and standard deviation ``std``, given that the value lies in [a, b] (absolute limits)."""
     if not a < b:
         raise ValueError(f"trunc_normal_: expected a < b, got a={a}, b={b}")
+    if not std > 0:
+        raise ValueError(f"trunc_normal_: expected std > 0, got {std}")
     key = (generator or default_generator).next_key()
     z = host_random.truncated_normal(key, tensor.shape, (a - mean) / std, (b - mean) / std)
     return _fill(tensor, z * std + mean)
@@ -116,6 +122,9 @@ _GAINS = {
     "conv1d": 1.0,
     "conv2d": 1.0,
     "conv3d": 1.0,
+    "conv_transpose1d": 1.0,
+    "conv_transpose2d": 1.0,
+    "conv_transpose3d": 1.0,
     "sigmoid": 1.0,
     "tanh": 5 / 3,
     "relu": math.sqrt(2),
@@ -139,13 +148,13 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform in ±gain √(6 / (fan_in + fan_out)). Glorot and Bengio 2010, eq. 16."""
-    bound = gain * math.sqrt(6 / sum(fans(tensor.shape)))
+    bound = gain * math.sqrt(6 / max(1, sum(fans(tensor.shape))))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with standard deviation gain √(2 / (fan_in + fan_out)). Glorot and Bengio 2010."""
-    return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor.shape))), generator)
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / max(1, sum(fans(tensor.shape)))), generator)
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
@@ -180,13 +189,13 @@ def kaiming_normal_(
 
 def lecun_uniform_(tensor: Tensor, generator: Generator | None = None) -> Tensor:
     """Uniform in ±√(3 / fan_in). LeCun et al., "Efficient BackProp", 1998, section 4.6."""
-    bound = math.sqrt(3 / fans(tensor.shape)[0])
+    bound = math.sqrt(3 / max(1, fans(tensor.shape)[0]))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def lecun_normal_(tensor: Tensor, generator: Generator | None = None) -> Tensor:
     """Normal with standard deviation 1 / √fan_in. LeCun et al., "Efficient BackProp", 1998, section 4.6."""
-    return normal_(tensor, 0.0, 1 / math.sqrt(fans(tensor.shape)[0]), generator)
+    return normal_(tensor, 0.0, 1 / math.sqrt(max(1, fans(tensor.shape)[0])), generator)
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:

@@ -8,6 +8,7 @@ the same on every device.
 
 from __future__ import annotations
 
+import operator
 import secrets
 from typing import Any, NamedTuple
 
@@ -40,9 +41,13 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from ``seed``."""
-        if not isinstance(seed, int) or not 0 <= seed < 2**128:
+        try:
+            number = operator.index(seed)
+        except TypeError:
+            number = -1
+        if not 0 <= number < 2**128:
             raise ValueError(f"seed: expected an integer in [0, 2**128), got {seed!r}")
-        self.seed = seed
+        self.seed = number
         self.draws = 0
         return self
 
@@ -60,8 +65,11 @@ class Generator:
         """Go on from where another generator stood."""
         if set(state) != {"seed", "draws"}:
             raise ValueError(f"Generator state: expected the entries 'seed' and 'draws', got {sorted(state)}")
+        draws = int(state["draws"])
+        if draws < 0:
+            raise ValueError(f"Generator state: expected draws >= 0, got {draws}")
         self.manual_seed(int(state["seed"]))
-        self.draws = int(state["draws"])
+        self.draws = draws
 
     def uniform(
         self,
@@ -73,8 +81,12 @@ class Generator:
         device: DeviceLike = "cpu",
     ) -> Array:
         """Independent numbers, uniform in [low, high), as a plain array."""
+        if not low <= high:
+            raise ValueError(f"uniform: expected low <= high, got low={low} and high={high}")
         place = find_device(device)
-        return place.asarray(host_random.uniform(self.next_key(), shape, low, high, place.dtype(dtype)), dtype=dtype)
+        return place.asarray(
+            host_random.uniform(self.next_key(), shape, low, high, place.dtype(dtype)), dtype=dtype
+        )
 
     def normal(
         self,
@@ -86,14 +98,22 @@ class Generator:
         device: DeviceLike = "cpu",
     ) -> Array:
         """Independent numbers, normal with the given mean and standard deviation, as a plain array."""
+        if not std >= 0:
+            raise ValueError(f"normal: expected std >= 0, got {std}")
         place = find_device(device)
-        return place.asarray(host_random.normal(self.next_key(), shape, mean, std, place.dtype(dtype)), dtype=dtype)
+        return place.asarray(
+            host_random.normal(self.next_key(), shape, mean, std, place.dtype(dtype)), dtype=dtype
+        )
 
     def integers(
         self, shape: tuple[int, ...], low: int, high: int, *, dtype: Any = "int64", device: DeviceLike = "cpu"
     ) -> Array:
         """Independent integers, uniform in [low, high), as a plain array."""
-        return find_device(device).asarray(host_random.integers(self.next_key(), shape, low, high), dtype=dtype)
+        if not low < high:
+            raise ValueError(f"integers: expected low < high, got low={low} and high={high}")
+        return find_device(device).asarray(
+            host_random.integers(self.next_key(), shape, low, high), dtype=dtype
+        )
 
     def permutation(self, n: int) -> Array:
         """The integers 0 ... n-1 in random order: int64, shape (n,), on the host."""

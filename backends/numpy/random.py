@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
+from xnn.backends.namespaces import dtype_name
 
 _WORD = (1 << 64) - 1
 
@@ -23,16 +24,18 @@ def stream(key: tuple[int, int]) -> np.random.Generator:
 
 
 def _native(dtype: Any) -> Any:
-    """float64 is drawn with 53 random bits, every other floating-point dtype with 24 as float32."""
-    return np.float64 if str(dtype).endswith("float64") else np.float32
+    """float64 (a dtype of any namespace, or the name) is drawn with 53 random bits, all others as float32 with 24."""
+    return np.float64 if dtype_name(dtype) == "float64" else np.float32
 
 
 def uniform(key: tuple[int, int], shape: tuple[int, ...], low: float, high: float, dtype: Any) -> Any:
     """Uniform in [low, high)."""
-    u = stream(key).random(shape, dtype=_native(dtype))
+    native = _native(dtype)
+    u = stream(key).random(shape, dtype=native)
     if (low, high) != (0.0, 1.0):
         u *= high - low
         u += low
+        np.minimum(u, np.nextafter(native(high), native(low)), out=u)  # where the sum was rounded up to high
     return u
 
 
