@@ -65,6 +65,8 @@ class Device(ABC):
             from xnn.backends.numpy import to_host
 
             data = to_host(data)
+            if not data.flags.writeable:  # PyTorch would warn
+                data = data.copy()
         return self.xp.asarray(data, dtype=dtype, device=self.handle, copy=copy)
 
     def __eq__(self, other: object) -> bool:

@@ -371,7 +371,11 @@ def test_backward_of_more_than_one_element_needs_a_gradient():
 @pytest.mark.parametrize("kind", ["array", "tensor", "list"])
 def test_backward_of_more_than_one_element(device, kind):
     x = leaf(device, [1.0, 2.0])
-    gradient = {"array": put(device, [3.0, 4.0]), "tensor": xnn.Tensor(put(device, [3.0, 4.0])), "list": [3.0, 4.0]}
+    gradient = {
+        "array": put(device, [3.0, 4.0]),
+        "tensor": xnn.Tensor(put(device, [3.0, 4.0])),
+        "list": [3.0, 4.0],
+    }
     (x * x).backward(gradient[kind])
     assert_close(x.grad, np.asarray([6.0, 16.0]), device=device)
 
@@ -390,7 +394,9 @@ def test_backward_refuses_a_gradient_of_another_shape():
 
 def test_backward_refuses_a_gradient_of_another_library():
     strict = pytest.importorskip("array_api_strict")
-    with pytest.raises(TypeError, match=r"backward: expected all arrays on one device, got numpy.*array_api_strict"):
+    with pytest.raises(
+        TypeError, match=r"backward: expected all arrays on one device, got numpy.*array_api_strict"
+    ):
         (ones(1) * 2.0).backward(strict.ones(1))
 
 
@@ -487,7 +493,9 @@ def test_wrong_arguments():
 
 def test_options_take_no_gradient():
     x, s = ones(1), xnn.Tensor(np.asarray(3.0), requires_grad=True)
-    with pytest.raises(TypeError, match=r"scaled_sum: no gradient flows through the option 'scale'.*scale\.detach\(\)"):
+    with pytest.raises(
+        TypeError, match=r"scaled_sum: no gradient flows through the option 'scale'.*scale\.detach\(\)"
+    ):
         scaled_sum(x, x, scale=s)
     assert scaled_sum(x, x, scale=s.detach()).tolist() == [6.0]
     with xnn.no_grad():
@@ -538,7 +546,9 @@ def test_callable_objects_are_backward_functions():
 def test_gradient_of_wrong_shape_or_dtype_is_reported(wrong):
     x = ones(2)
     y = xnn.op(lambda x: (x * 1.0, wrong))(x)
-    with pytest.raises(RuntimeError, match=r"expected a gradient of shape \(2,\) and dtype float64.*returned shape"):
+    with pytest.raises(
+        RuntimeError, match=r"expected a gradient of shape \(2,\) and dtype float64.*returned shape"
+    ):
         y.backward(np.ones(2))
     assert x.grad is None
 
@@ -694,7 +704,9 @@ def test_gradients_of_gradients_by_differences(name):
 
 def test_gradients_of_gradients_on_every_namespace(device):
     x = put(device, POSITIVE)
-    xnn.gradcheck(gradient_of(lambda x: xnn.tanh(xnn.matmul(x, x.T)) + xnn.sum(x[:1, ...] ** 3)), x, rtol=1e-5)
+    xnn.gradcheck(
+        gradient_of(lambda x: xnn.tanh(xnn.matmul(x, x.T)) + xnn.sum(x[:1, ...] ** 3)), x, rtol=1e-5
+    )
 
 
 def test_third_derivative(device):

@@ -166,7 +166,7 @@ class Op(Generic[P, R]):
             return tuple(map(Tensor, y)) if type(y) is tuple else Tensor(y)
         if type(y) is tuple:
             node = Node(self, _of_all_results(backward, y), inputs, needs, kwargs)
-            return tuple(_result(node, i, y_i) for i, y_i in enumerate(y))
+            return tuple(_part(node, i, y_i) for i, y_i in enumerate(y))
         return Tensor(y, True, Node(self, backward, inputs, needs, kwargs))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
@@ -238,11 +238,21 @@ class _Slots:
         return _Slots(joined)
 
 
-def _result(node: Node, i: int, y: Array) -> Tensor:
-    """Result ``i`` of ``node``, an operation with several. Integers and bools among them carry no gradient."""
+class _Result(Node):
+    """Result ``index`` of an operation with several, whose Node is its only input."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, whole: Node, index: int) -> None:
+        super().__init__(whole.op, lambda dy: _Slots({index: dy}), (whole,), (True,), {})
+        self.index = index
+
+
+def _part(whole: Node, index: int, y: Array) -> Tensor:
+    """Result ``index`` as a Tensor. Integers and bools carry no gradient."""
     if not array_namespace(y).isdtype(y.dtype, "real floating"):
         return Tensor(y)
-    return Tensor(y, True, Node(_result, lambda dy: _Slots({i: dy}), (node,), (True,), {"i": i}))
+    return Tensor(y, True, _Result(whole, index))
 
 
 def _of_all_results(backward: Backward, ys: Sequence[Any]) -> Backward:
@@ -324,7 +334,7 @@ def backward(
 
 def _reachable(roots: Sequence[Node | Tensor]) -> list[Node]:
     """Every node on a way from ``roots`` to a leaf, oldest first."""
-    stack = [root for root in set(roots) if type(root) is Node]
+    stack = [root for root in set(roots) if isinstance(root, Node)]
     seen = set(stack)
     while stack:
         node = stack.pop()
@@ -334,7 +344,7 @@ def _reachable(roots: Sequence[Node | Tensor]) -> list[Node]:
                 "use backward(retain_graph=True) there to go through it again"
             )
         for source in node.inputs:
-            if type(source) is Node and source not in seen:
+            if isinstance(source, Node) and source not in seen:
                 seen.add(source)
                 stack.append(source)
     return sorted(seen, key=_order)
@@ -383,11 +393,11 @@ def _run_again(nodes: Iterable[Node]) -> dict[Node, Backward]:
     values: dict[Node, Any] = {}
     backwards: dict[Node, Backward] = {}
     for node in nodes:
-        if node.op is _result:
-            values[node] = values[node.inputs[0]][node.kwargs["i"]]
+        if isinstance(node, _Result):
+            values[node] = values[node.inputs[0]][node.index]
             backwards[node] = node.backward  # type: ignore[assignment]
             continue
-        args = [values[x] if type(x) is Node else _as_tensor(x) for x in node.inputs]
+        args = [values[x] if isinstance(x, Node) else _as_tensor(x) for x in node.inputs]
         y, back = node.op.forward(*args, **node.kwargs)
         values[node] = y
         backwards[node] = _of_all_results(back, y) if type(y) is tuple else back

@@ -47,7 +47,7 @@ def gradcheck(
 
     Raises:
         GradientError: a gradient is wrong, missing or not finite, or another one when the backward pass is run again;
-            or the function has a kink (or a jump) within ε of the inputs, where it has no derivative to compare with.
+            or that is because the function has a kink (or a jump) within ε of the inputs: no derivative to compare with.
         RuntimeError: a gradient is of another shape or dtype than its input.
         TypeError: no input is a float64 array.
 
@@ -76,7 +76,8 @@ def gradcheck(
     weights = [_normal(source, r.data) for r in results]
     if not any(r.requires_grad for r in results):
         raise GradientError("gradcheck: no result depends on the inputs")
-    total = _sum_of_products(results, weights)
+    with enable_grad():
+        total = _sum_of_products(results, weights)
     total.backward(retain_graph=True)
     first = [leaves[i].grad for i in checked]
     total.backward()  # doubles every gradient, unless a backward function changed what it caught

@@ -29,7 +29,11 @@ def getitem(x: Array, key: Any, /) -> tuple[Array, Backward]:
         plain = unwrap(dy)
         if _is_basic(key) and plain is dy:
             dx = xp.zeros(shape, dtype=dy.dtype, device=dy.device)
-            dx[key] = dy
+            parts = key if isinstance(key, tuple) else (key,)
+            if any(part is None for part in parts):  # new dimensions: the standard has none in assignments
+                parts = tuple(part for part in parts if part is not None)
+                dy = xp.reshape(dy, dx[parts].shape)
+            dx[parts] = dy
             return dx
         # The position of every picked element in memory order tells where its gradient belongs.
         plain_xp = array_namespace(plain)

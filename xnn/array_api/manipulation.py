@@ -9,7 +9,7 @@ from xnn.array_api._rules import like, sum_to
 from xnn.autodiff import Backward, op
 from xnn.backends import DeviceLike, device_of
 from xnn.backends import device as find_device
-from xnn.backends.namespaces import Array, array_namespace
+from xnn.backends.namespaces import Array, array_namespace, unwrap
 
 
 @op
@@ -211,23 +211,40 @@ def meshgrid(*arrays: Array, indexing: str = "xy") -> list[Array]:
     return broadcast_arrays(*shaped)
 
 
+def _move(x: Array, device: DeviceLike) -> Array:
+    if unwrap(x) is not x:  # differentiated again
+        return to_device(x, device)
+    return find_device(device).asarray(x)
+
+
 @op
-def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> tuple[Array, Backward | None]:
-    """``x`` in another dtype (or the name of one); dx is dy in the old one. Integers and bools carry no gradient."""
-    xp = array_namespace(x)
-    target = device_of(x).dtype(dtype)
+def astype(
+    x: Array, dtype: Any, /, *, copy: bool = True, device: DeviceLike = None
+) -> tuple[Array, Backward | None]:
+    """``x`` in another dtype (or the name of one), and on ``device`` if one is given; dx is dy in the old one and there.
+
+    Integers and bools carry no gradient.
+    """
+    xp, place = array_namespace(x), device_of(x)
     before = x.dtype
-    y = xp.astype(x, target, copy=copy)
-    if not xp.isdtype(target, ("real floating", "complex floating")):
-        return y, None
-    return y, lambda dy: array_namespace(dy).astype(dy, before, copy=False)
+    y = xp.astype(x, place.dtype(dtype), copy=copy)
+    differentiable = xp.isdtype(y.dtype, ("real floating", "complex floating"))
+    if device is not None:
+        y = _move(y, device)
+
+    def backward(dy: Array) -> Array:
+        if device is not None:
+            dy = _move(dy, place)
+        return array_namespace(dy).astype(dy, before, copy=False)
+
+    return y, backward if differentiable else None
 
 
 @op
 def to_device(x: Array, device: DeviceLike, /) -> tuple[Array, Backward]:
     """``x`` on another device; dx is brought back to where ``x`` was."""
     before = device_of(x)
-    return find_device(device).asarray(x), lambda dy: before.asarray(dy)
+    return _move(x, device), lambda dy: _move(dy, before)
 
 
 def diff(

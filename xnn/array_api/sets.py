@@ -48,15 +48,18 @@ def unique_all(x: Array, /) -> UniqueAll:
     xp = array_namespace(plain)
     n = plain.shape[0]
     order = xp.argsort(plain, stable=True)
+    if n == 0:
+        none = Tensor(order) if isinstance(x, Tensor) else order
+        return UniqueAll(flat, none, reshape(none, tuple(x.shape)), none)
     ordered = xp.take(plain, order, axis=0)
     differs = ordered[1:] != ordered[:-1]
-    starts = xp.concat([xp.ones((min(n, 1),), dtype=differs.dtype, device=plain.device), differs])
+    starts = xp.concat([xp.ones((1,), dtype=differs.dtype, device=plain.device), differs])
     (places,) = xp.nonzero(starts)  # where each run of equal elements starts
     indices = xp.take(order, places, axis=0)
     which = xp.cumulative_sum(xp.astype(starts, order.dtype)) - 1
     inverse = xp.reshape(xp.take(which, xp.argsort(order, stable=True), axis=0), tuple(x.shape))
     end = xp.asarray([n], dtype=places.dtype, device=plain.device)
-    counts = xp.concat([places[1:], end])[: places.shape[0]] - places
+    counts = xp.concat([places[1:], end]) - places
     found = (indices, inverse, counts)
     if isinstance(x, Tensor):
         found = tuple(map(Tensor, found))  # type: ignore[assignment]
