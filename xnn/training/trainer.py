@@ -161,6 +161,7 @@ class Trainer:
             self.train_step(batch)
             self._call("on_step_end")
             if self._stop:
+                self._loader_state = loader.state_dict()  # should fit be called again: the rest of this epoch
                 raise TrainingStopped
         if not self.totals:
             raise ValueError("Trainer.fit: the loader gave no batch")
