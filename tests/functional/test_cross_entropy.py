@@ -50,7 +50,7 @@ def test_as_torch_once_and_twice_differentiated(device, rng, reduction, dtype):
 
 
 @needs_torch
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_options(data):
     draw = data.draw
