@@ -142,3 +142,15 @@ def test_after_a_backward_pass(device):
     (xnn.sum(p * p) / 2).backward()
     clip_grad_norm_([p], 1.0)
     assert_close(p.grad, np.asarray([0.6, 0.8], dtype="float32"), device=device)
+
+
+@needs_torch
+@pytest.mark.parametrize("norm_type", [2.0, 1.0, 3.0, math.inf])
+def test_nothing_is_read_from_a_device_where_that_waits(monkeypatch, norm_type):
+    # PyTorch's meta tensors have shapes and dtypes but no values: reading one is an error.
+    monkeypatch.setattr("xnn.optim.clip_grad.reads_are_free", lambda x: False)
+    params = [Parameter(torch.zeros(s, device="meta")) for s in ((3, 2), (4,))]
+    for p in params:
+        p.grad = torch.zeros(tuple(p.shape), device="meta")
+    assert clip_grad_norm_(params, 1.0, norm_type).shape == ()
+    clip_grad_value_(params, 1.0)

@@ -528,6 +528,21 @@ def test_layers_train(device):
     assert losses[-1] < 0.9 * losses[0]
 
 
+@needs_torch
+@pytest.mark.parametrize(("name", "options"), ALL)
+def test_a_step_never_reads_from_the_device(name, options):
+    # PyTorch's meta tensors have shapes and dtypes but no values: reading one is an error.
+    # (Without the 0-dimensional one, of which array-api-compat's sign for PyTorch reads whether it is NaN.)
+    params = [Parameter(torch.zeros(s, device="meta")) for s in shapes_for(name) if s]
+    optimizer = getattr(optim, name)(params, **options)
+    for _ in range(7):  # RAdam adapts from its sixth step on
+        for p in params:
+            p.grad = torch.zeros(tuple(p.shape), device="meta")
+        optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.zero_grad()
+
+
 # --- groups ---
 
 

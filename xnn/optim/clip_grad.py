@@ -58,7 +58,8 @@ def clip_grad_norm_(
             "error_if_nonfinite=False clips them all the same"
         )
     xp = array_namespace(total)
-    factor = xp.clip(float(max_norm) / (total + 1e-6), None, 1.0)
+    factor = float(max_norm) / (total + 1e-6)
+    factor = xp.minimum(factor, xp.ones_like(factor))
     if reads_are_free(total) and float(factor) == 1.0:
         return total
     for t, g in zip(having, grads, strict=True):
@@ -74,7 +75,10 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     for t in _tensors("clip_grad_value_", parameters):
         if t.grad is not None:
             g = unwrap(t.grad)
-            t.grad = array_namespace(g).clip(g, -limit, limit)
+            xp = array_namespace(g)
+            low, high = (xp.full((), bound, dtype=g.dtype, device=g.device) for bound in (-limit, limit))
+            # Not xp.clip, which array-api-compat builds of masks: slow, and on a GPU it waits for the device.
+            t.grad = xp.minimum(xp.maximum(g, low), high)
 
 
 def _tensors(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -34,7 +34,7 @@ def orthogonalize(g: Array, coefficients: tuple[float, float, float], steps: int
     tall = g.shape[0] > g.shape[1]
     x = g.T if tall else g  # the products X Xᵀ are then the small ones
     norm = xp.sqrt(xp.sum(x * x))
-    x = x / xp.clip(norm, eps, None)
+    x = x / xp.maximum(norm, xp.full((), eps, dtype=g.dtype, device=g.device))
     for _ in range(steps):
         gram = x @ x.T
         polynomial = gram @ gram
