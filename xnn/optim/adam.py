@@ -70,6 +70,7 @@ class Adam(Optimizer):
         maximize: climb instead.
         decoupled_weight_decay: as `AdamW`.
 
+    >>> model = xnn.nn.Linear(3, 2)
     >>> optimizer = xnn.optim.Adam(model.parameters(), lr=1e-3)
     """
 

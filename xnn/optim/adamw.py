@@ -21,6 +21,7 @@ class AdamW(Adam):
         params, lr, betas, eps, amsgrad, maximize: as for `Adam`.
         weight_decay: λ.
 
+    >>> model = xnn.nn.Linear(3, 2)
     >>> optimizer = xnn.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.1)
     """
 

@@ -29,12 +29,16 @@ class ExponentialMovingAverage:
         decay: d, in [0, 1]. It averages over about 1 / (1 - d) steps.
         warmup: begin with a smaller d.
 
+    >>> model = xnn.nn.Linear(3, 2)
+    >>> optimizer = xnn.optim.SGD(model.parameters(), lr=0.1)
     >>> ema = xnn.optim.ExponentialMovingAverage(model, decay=0.999)
-    >>> for x, y in batches:
-    ...     train_on(x, y)  # ... optimizer.step()
+    >>> for x in np.eye(3, dtype="float32"):
+    ...     xnn.sum(model(x)).backward()
+    ...     optimizer.step()
     ...     ema.update()
+    ...     optimizer.zero_grad()
     >>> with ema.average_parameters():
-    ...     evaluate(model)
+    ...     y = model.eval()(x)
     """
 
     def __init__(self, model: Module | Iterable[Tensor], decay: float = 0.999, warmup: bool = False) -> None:

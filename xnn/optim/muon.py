@@ -111,6 +111,7 @@ class Muon(Optimizer):
     PyTorch iterates in bfloat16; here it is done in the dtype of the parameter, which the Array API can
     express.
 
+    >>> model = xnn.nn.Linear(3, 2)
     >>> matrices = [p for p in model.parameters() if p.ndim == 2]
     >>> optimizer = xnn.optim.Muon(matrices, lr=0.02)
     """

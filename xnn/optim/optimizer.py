@@ -40,11 +40,19 @@ class Optimizer:
 
     A subclass has a `rule`, the range of its numbers in `limits`, and `new_state`:
 
+    >>> @xnn.optim.rule
+    ... def sign_descent(param, grad, state, *, lr):
+    ...     param -= lr * xnn.array_namespace(grad).sign(grad)
     >>> class SignDescent(xnn.optim.Optimizer):
-    ...     rule = xnn.optim.rule(sign_descent)
+    ...     rule = sign_descent
     ...     limits = {"lr": xnn.optim.NON_NEGATIVE}
     ...     def __init__(self, params, lr=0.01):
     ...         super().__init__(params, {"lr": lr})
+    >>> w = xnn.nn.Parameter([3.0, -3.0])
+    >>> xnn.sum(w * w).backward()
+    >>> SignDescent([w], lr=1.0).step()
+    >>> w
+    Parameter(array([ 2., -2.], dtype=float32))
 
     Raises:
         TypeError: something in ``params`` is not a Tensor, or its dtype is not real floating-point.

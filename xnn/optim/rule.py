@@ -71,7 +71,9 @@ def rule(update: Callable[..., None]) -> Rule:
 
     >>> @xnn.optim.rule
     ... def sign_descent(param, grad, state, *, lr):
-    ...     param -= lr * array_namespace(grad).sign(grad)
+    ...     param -= lr * xnn.array_namespace(grad).sign(grad)
+    >>> sign_descent
+    sign_descent
     """
     return Rule(update)
 

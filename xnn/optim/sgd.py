@@ -66,6 +66,7 @@ class SGD(Optimizer):
         nesterov: look ahead along the momentum; needs a momentum and no dampening.
         maximize: climb instead (the sign + above is then -).
 
+    >>> model = xnn.nn.Linear(3, 2)
     >>> optimizer = xnn.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     """
 

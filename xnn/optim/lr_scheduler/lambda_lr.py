@@ -23,7 +23,12 @@ class LambdaLR(LRScheduler):
 
     Functions are not part of the state; of callable objects their attributes are, as in PyTorch.
 
-    >>> scheduler = xnn.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.95**t)
+    >>> model = xnn.nn.Linear(3, 2)
+    >>> optimizer = xnn.optim.SGD(model.parameters(), lr=0.1)
+    >>> scheduler = xnn.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5**t)
+    >>> scheduler.step()
+    >>> scheduler.get_last_lr()
+    [0.05]
     """
 
     not_saved = LRScheduler.not_saved | {"lr_lambdas"}

@@ -18,7 +18,16 @@ class LinearLR(LRScheduler):
         total_iters: T.
         last_epoch: see `LRScheduler`.
 
-    >>> warmup = xnn.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=500)
+    >>> model = xnn.nn.Linear(3, 2)
+    >>> optimizer = xnn.optim.SGD(model.parameters(), lr=0.1)
+    >>> warmup = xnn.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=4)
+    >>> for _ in range(4):
+    ...     warmup.step()
+    ...     print(f"{warmup.get_last_lr()[0]:.4f}")
+    0.0625
+    0.0750
+    0.0875
+    0.1000
     """
 
     def __init__(

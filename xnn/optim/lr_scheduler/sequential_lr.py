@@ -20,6 +20,8 @@ class SequentialLR(Several):
         milestones: the steps at which the next takes over, increasing; one less than there are schedules.
         last_epoch: see `LRScheduler`.
 
+    >>> model = xnn.nn.Linear(3, 2)
+    >>> optimizer = xnn.optim.SGD(model.parameters(), lr=0.1)
     >>> warmup = xnn.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=10)
     >>> cosine = xnn.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=90)
     >>> scheduler = xnn.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], milestones=[10])
