@@ -10,7 +10,24 @@ import xnn
 os.environ.pop("XNN_DEVICE", None)
 
 
-@pytest.fixture(params=DEVICES)
+def _no_gpu() -> str:
+    """Why tests do not run on CuPy here; empty where they do."""
+    try:
+        xnn.device("cuda")
+    except xnn.DeviceError as error:
+        return str(error)
+    return ""
+
+
+NO_GPU = _no_gpu()
+
+
+def pytest_report_header() -> str:
+    """One line instead of a thousand skipped tests."""
+    return f"not run on cupy: {NO_GPU}" if NO_GPU else f"run on cupy too: {xnn.device('cuda').describe()}"
+
+
+@pytest.fixture(params=[name for name in DEVICES if name != "cupy" or not NO_GPU])
 def device(request: pytest.FixtureRequest) -> xnn.Device:
     """Every namespace that operations run on: NumPy (read-only inputs), array_api_strict on its default and on a
     simulated second device, torch through array-api-compat, and CuPy where there is a GPU."""
