@@ -40,7 +40,8 @@ def _find_kind(x: Any) -> _Kind | None:
             break
     else:
         kind = None
-        if not isinstance(x, type) and array_api_compat.is_array_api_obj(x):  # the class numpy.float32 is a dtype
+        # (A class is no array, though numpy.float32, a dtype, looks like one.)
+        if not isinstance(x, type) and array_api_compat.is_array_api_obj(x):
             namespace = array_api_compat.array_namespace(x)
             _prepare(namespace)
             kind = _Kind(namespace, array_api_compat.is_numpy_namespace(namespace), wraps=False)

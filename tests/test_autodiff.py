@@ -19,7 +19,7 @@ def ones(*shape: int) -> xnn.Tensor:
     return xnn.Tensor(np.ones(shape), requires_grad=True)
 
 
-# --- sums of ways ---------------------------------------------------------------------------------------------------
+# --- sums of ways ------------------------------
 
 
 def test_branches_join(device):
@@ -72,7 +72,7 @@ def test_the_seed_and_caught_arrays_stay_as_they_were_when_many_gradients_are_ad
     assert_close(seed, np.ones(3))
 
 
-# --- grad -----------------------------------------------------------------------------------------------------------
+# --- grad ------------------------------
 
 
 def test_two_passes_add_up(device):
@@ -156,7 +156,7 @@ def test_leaf_itself_can_go_backward():
     assert_close(x.grad, np.ones(1, dtype="float32"))
 
 
-# --- the graph's life -----------------------------------------------------------------------------------------------
+# --- the graph's life ------------------------------
 
 
 def test_second_pass_raises_and_changes_nothing():
@@ -264,7 +264,7 @@ def test_chain_of_100_000_operations():
     del y  # a long graph that nobody went through must not overflow the stack either
 
 
-# --- detach, no_grad, enable_grad ------------------------------------------------------------------------------------
+# --- detach, no_grad, enable_grad ------------------------------
 
 
 def test_detach_cuts_and_shares():
@@ -358,7 +358,7 @@ def test_threads_build_and_go_through_graphs_of_their_own():
         assert_close(results[k], np.full(3, 11.0 * k**10))
 
 
-# --- what backward is given -------------------------------------------------------------------------------------------
+# --- what backward is given ------------------------------
 
 
 def test_backward_of_more_than_one_element_needs_a_gradient():
@@ -405,7 +405,7 @@ def test_backward_without_anything_to_differentiate():
         xnn.tensor(1.0).backward()
 
 
-# --- operations -------------------------------------------------------------------------------------------------------
+# --- operations ------------------------------
 
 
 @xnn.op
@@ -575,7 +575,7 @@ def test_tensors_and_plain_arrays_mix(device):
         assert_close(x.grad, np.asarray([3.0, 4.0]), device=device)
 
 
-# --- copies -----------------------------------------------------------------------------------------------------------
+# --- copies ------------------------------
 
 
 def test_deepcopy_and_pickle(device):
@@ -601,7 +601,7 @@ def test_pickle_of_a_result_keeps_the_values_only():
     assert y.tolist() == [2.0, 2.0]
 
 
-# --- derivatives of derivatives ----------------------------------------------------------------------------------------
+# --- derivatives of derivatives ------------------------------
 
 POSITIVE = np.asarray([[0.6, 1.7, 0.3], [1.1, 0.8, 2.3]])
 SECOND = {
@@ -741,7 +741,7 @@ def test_gradient_penalty(device, rng):
     assert tuple(w.grad.shape) == (3, 1)
 
 
-# --- functions of functions ---------------------------------------------------------------------------------------------
+# --- functions of functions ------------------------------
 
 
 def test_vjp(device):

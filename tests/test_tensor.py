@@ -90,7 +90,7 @@ def test_operators_in_place_rebind(name):
         getattr(operator, name)(data, x)
 
 
-# --- two devices, two libraries -----------------------------------------------------------------------------------------
+# --- two devices, two libraries ------------------------------
 
 
 def pairs():
@@ -138,7 +138,7 @@ def test_message_names_operation_libraries_and_devices():
     )
 
 
-# --- attributes, conversions --------------------------------------------------------------------------------------------
+# --- attributes, conversions ------------------------------
 
 
 def test_attributes(device):
@@ -249,7 +249,7 @@ def test_repr():
     assert repr(xnn.unstack(x)[0]).endswith("made by unstack)")
 
 
-# --- tensor() ------------------------------------------------------------------------------------------------------------
+# --- tensor() ------------------------------
 
 
 @pytest.mark.parametrize(

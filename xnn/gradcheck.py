@@ -47,7 +47,7 @@ def gradcheck(
 
     Raises:
         GradientError: a gradient is wrong, missing or not finite, or another one when the backward pass is run again;
-            or that is because the function has a kink (or a jump) within ε of the inputs: no derivative to compare with.
+            or that is because the function has a kink (or a jump) within ε of the inputs.
         RuntimeError: a gradient is of another shape or dtype than its input.
         TypeError: no input is a float64 array.
 

@@ -73,7 +73,7 @@ def test_dtypes_of_any_kind(device, dtype):
 
 @pytest.mark.parametrize("dtype", ["float33", "object", float, "int"])
 def test_unknown_dtypes(dtype):
-    with pytest.raises(TypeError, match="dtype: expected one of bool, int8.*got"):
+    with pytest.raises(TypeError, match=r"dtype: expected one of bool, int8.*got"):
         xnn.zeros(2, dtype=dtype)
 
 

@@ -266,5 +266,5 @@ def test_lists_and_numbers_alone_are_refused(name):
 
 @pytest.mark.parametrize("name", ONE)
 def test_one_argument_must_be_an_array(name):
-    with pytest.raises(TypeError, match="expected an array.*got list"):
+    with pytest.raises(TypeError, match=r"expected an array.*got list"):
         getattr(xnn, name)([1.0])

@@ -41,19 +41,19 @@ def test_basic_keys(device, rng, key):
     xnn.gradcheck(lambda x: x[key], put(device, x))
 
 
-I, J = np.asarray([2, 0, 2, -1]), np.asarray([1, 1, 3, 1])
+ROWS, COLUMNS = np.asarray([2, 0, 2, -1]), np.asarray([1, 1, 3, 1])
 MASK = np.asarray([True, False, True])
 FANCY = {
-    "integers": (I,),
-    "pairs": (I, J),
-    "triples": (I, J, np.asarray([0, 1, 0, 0])),
+    "integers": (ROWS,),
+    "pairs": (ROWS, COLUMNS),
+    "triples": (ROWS, COLUMNS, np.asarray([0, 1, 0, 0])),
     "matrix of integers": (np.asarray([[0, 2], [2, 2]]),),
     "mask of rows": (MASK,),
-    "mixed with slice": (slice(None), J),
-    "slice then integers": (slice(1, None), J, 0),
-    "integers then slice": (I, slice(0, 3, 2)),
-    "around a slice": (I, slice(None), np.asarray([0, 1, 1, 0])),
-    "with None": (None, I),
+    "mixed with slice": (slice(None), COLUMNS),
+    "slice then integers": (slice(1, None), COLUMNS, 0),
+    "integers then slice": (ROWS, slice(0, 3, 2)),
+    "around a slice": (ROWS, slice(None), np.asarray([0, 1, 1, 0])),
+    "with None": (None, ROWS),
     "ellipsis": (..., np.asarray([1, 1, 0])),
     "broadcast": (np.asarray([[0], [2]]), np.asarray([[1, 1, 3]])),
     "empty": (np.asarray([], dtype="int64"),),

@@ -108,7 +108,7 @@ def test_concat_promotes(device):
 
 def test_nothing_to_join():
     for function in (xnn.concat, xnn.stack):
-        with pytest.raises(TypeError, match="expected an array.*got nothing"):
+        with pytest.raises(TypeError, match=r"expected an array.*got nothing"):
             function([])
 
 
@@ -126,7 +126,7 @@ def test_broadcast_arrays_and_meshgrid(device, rng):
         xnn.broadcast_arrays(put(device, x), leaf(device, y)), np.broadcast_arrays(x, y), strict=True
     ):
         assert_close(ours, theirs, device=device)
-    with pytest.raises(ValueError, match="broadcast_arrays: shapes .* do not broadcast together"):
+    with pytest.raises(ValueError, match=r"broadcast_arrays: shapes .* do not broadcast together"):
         xnn.broadcast_arrays(np.ones((2, 3)), np.ones(2))
     for indexing in ("xy", "ij"):
         axes = [np.arange(2.0), np.arange(3.0), np.arange(4.0)]

@@ -12,7 +12,26 @@ import xnn
 from xnn import array_api
 
 # The main namespace of version 2024.12, chapter by chapter.
-STANDARD = ["e", "inf", "nan", "newaxis", "pi", "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace", "meshgrid", "ones", "ones_like", "tril", "triu", "zeros", "zeros_like", "astype", "broadcast_arrays", "broadcast_to", "can_cast", "finfo", "iinfo", "isdtype", "result_type", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "complex64", "complex128", "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clip", "copysign", "cos", "cosh", "divide", "equal", "exp", "expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "nextafter", "not_equal", "positive", "pow", "reciprocal", "remainder", "round", "sign", "signbit", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc", "take", "take_along_axis", "matmul", "matrix_transpose", "tensordot", "vecdot", "concat", "expand_dims", "flip", "moveaxis", "permute_dims", "repeat", "reshape", "roll", "squeeze", "stack", "tile", "unstack", "argmax", "argmin", "count_nonzero", "nonzero", "searchsorted", "where", "unique_all", "unique_counts", "unique_inverse", "unique_values", "argsort", "sort", "cumulative_prod", "cumulative_sum", "max", "mean", "min", "prod", "std", "sum", "var", "all", "any", "diff", "__array_namespace_info__"]
+# fmt: off
+STANDARD = [
+    "e", "inf", "nan", "newaxis", "pi", "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack",
+    "full", "full_like", "linspace", "meshgrid", "ones", "ones_like", "tril", "triu", "zeros", "zeros_like",
+    "astype", "broadcast_arrays", "broadcast_to", "can_cast", "finfo", "iinfo", "isdtype", "result_type",
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
+    "complex64", "complex128", "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh",
+    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "ceil", "clip", "copysign", "cos", "cosh", "divide", "equal", "exp", "expm1", "floor", "floor_divide",
+    "greater", "greater_equal", "hypot", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p",
+    "log2", "log10", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum",
+    "minimum", "multiply", "negative", "nextafter", "not_equal", "positive", "pow", "reciprocal", "remainder",
+    "round", "sign", "signbit", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc", "take",
+    "take_along_axis", "matmul", "matrix_transpose", "tensordot", "vecdot", "concat", "expand_dims", "flip",
+    "moveaxis", "permute_dims", "repeat", "reshape", "roll", "squeeze", "stack", "tile", "unstack", "argmax",
+    "argmin", "count_nonzero", "nonzero", "searchsorted", "where", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values", "argsort", "sort", "cumulative_prod", "cumulative_sum", "max", "mean",
+    "min", "prod", "std", "sum", "var", "all", "any", "diff", "__array_namespace_info__",
+]
+# fmt: on
 COMPLEX = ("conj", "imag", "real")
 
 # How each function is called: on a matrix x of floats in (0.1, 0.9), unless named here.
@@ -54,9 +73,28 @@ SPECIAL = {
         for name in ("logical_and", "logical_or", "logical_xor")
     },
 }
-TWO = ["add", "atan2", "copysign", "divide", "equal", "floor_divide", "greater", "greater_equal", "hypot", "less", "less_equal", "logaddexp", "matmul", "maximum", "minimum", "multiply", "nextafter", "not_equal", "pow", "remainder", "subtract", "vecdot"]
+# fmt: off
+TWO = [
+    "add", "atan2", "copysign", "divide", "equal", "floor_divide", "greater", "greater_equal", "hypot",
+    "less", "less_equal", "logaddexp", "matmul", "maximum", "minimum", "multiply", "nextafter", "not_equal",
+    "pow", "remainder", "subtract", "vecdot",
+]
+# fmt: on
 # Make Tensors from numbers, or answer with something that is no array.
-NO_ARRAYS = ["arange", "asarray", "can_cast", "e", "empty", "eye", "finfo", "from_dlpack", "full", "iinfo", "inf", "isdtype", "linspace", "nan", "newaxis", "ones", "pi", "result_type", "zeros"]
+# fmt: off
+NO_ARRAYS = [
+    "arange", "asarray", "can_cast", "e", "empty", "eye", "finfo", "from_dlpack", "full", "iinfo", "inf",
+    "isdtype", "linspace", "nan", "newaxis", "ones", "pi", "result_type", "zeros",
+]
+# fmt: on
+# Whose results carry no gradient.
+# fmt: off
+WITHOUT = [
+    "all", "any", "argmax", "argmin", "argsort", "count_nonzero", "empty_like", "equal", "full_like",
+    "greater", "greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal", "nonzero", "not_equal",
+    "ones_like", "searchsorted", "signbit", "zeros_like",
+]
+# fmt: on
 FUNCTIONS = [name for name in array_api.__all__ if name not in NO_ARRAYS]
 
 
@@ -90,8 +128,7 @@ def test_plain_arrays_in_plain_arrays_out(device, rng, name):
 def test_every_differentiable_function_gives_a_gradient(rng, name):
     x = xnn.Tensor(rng.uniform(0.1, 0.9, (3, 3)), requires_grad=True)
     results = [y for y in arrays_in(call(name, x)) if y.requires_grad]
-    without = ["all", "any", "argmax", "argmin", "argsort", "count_nonzero", "empty_like", "equal", "full_like", "greater", "greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal", "nonzero", "not_equal", "ones_like", "searchsorted", "signbit", "zeros_like"]
-    if name in without or name.startswith(("bitwise", "logical_")):
+    if name in WITHOUT or name.startswith(("bitwise", "logical_")):
         assert not results
         return
     assert results

@@ -221,7 +221,7 @@ def _move(x: Array, device: DeviceLike) -> Array:
 def astype(
     x: Array, dtype: Any, /, *, copy: bool = True, device: DeviceLike = None
 ) -> tuple[Array, Backward | None]:
-    """``x`` in another dtype (or the name of one), and on ``device`` if one is given; dx is dy in the old one and there.
+    """``x`` in another dtype (or the name of one), and on ``device`` if one is given; dx is dy as ``x`` was.
 
     Integers and bools carry no gradient.
     """

@@ -82,7 +82,7 @@ class ProgressBar(Callback):
         if now - self._shown >= self.interval and not self._bar.disable:
             self._shown = now
             rate = (trainer.totals["samples"] - self._samples) / (now - self._begun)
-            memory = trainer.device.memory() if trainer.device.name != "cpu" else None
+            memory = trainer.device.memory()
             self._bar.set_postfix_str(
                 ", ".join(
                     [_figures(trainer.running()), f"{rate:,.0f} samples/s"]
