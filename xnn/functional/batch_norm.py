@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from xnn.autodiff import Backward, op
@@ -53,29 +54,31 @@ def batch_norm_training(
         raise ValueError(
             f"{name}: expected more than 1 value per channel when training, got x of shape {shape}"
         )
-    per_channel = _per_channel(shape)
+    channel_sum, along = _over_channels(xp, x, shape)
 
-    mean = _channel_sum(xp, x, shape)
+    mean = channel_sum(x)
     mean /= m
-    x_hat = x - xp.reshape(mean, per_channel)
-    var = _channel_sum(xp, x_hat * x_hat, shape)
+    x_hat = x - along(mean)
+    var = channel_sum(x_hat * x_hat)
     var /= m
     inv_std = 1.0 / xp.sqrt(var + eps)
-    x_hat *= xp.reshape(inv_std, per_channel)
-    y = _scaled(xp, x_hat, weight, bias, per_channel)
+    x_hat *= along(inv_std)
+    y = x_hat * (1.0 if weight is None else along(weight))  # a new array: x_hat is kept for the backward pass
+    if bias is not None:
+        y += along(bias)
 
     def backward(dys: tuple[Array, Array, Array], needs: Any = (True, True, True)) -> Any:
         dy, dmean, dvar = dys
-        dbias = _channel_sum(xp, dy, shape)
-        dweight = _channel_sum(xp, dy * x_hat, shape)
+        dbias = channel_sum(dy)
+        dweight = channel_sum(dy * x_hat)
         dx = None
         if needs[0]:
             a = inv_std if weight is None else inv_std * weight
             b = (2.0 * dvar / inv_std - a * dweight) / m  # x - μ = x_hat / inv_std
             c = (dmean - a * dbias) / m
-            dx = dy * xp.reshape(a, per_channel)
-            dx += x_hat * xp.reshape(b, per_channel)
-            dx += xp.reshape(c, per_channel)
+            dx = dy * along(a)
+            dx += x_hat * along(b)
+            dx += along(c)
         return dx, None if weight is None else dweight, None if bias is None else dbias
 
     return (y, mean, var), backward
@@ -116,23 +119,23 @@ def batch_norm(
     shape = _check(
         "batch_norm", x, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
     )
-    per_channel = _per_channel(shape)
+    channel_sum, along = _over_channels(xp, x, shape)
     inv_std = 1.0 / xp.sqrt(running_var + eps)
     a = inv_std if weight is None else inv_std * weight
-    y = x - xp.reshape(running_mean, per_channel)
-    y *= xp.reshape(a, per_channel)
+    y = x - along(running_mean)
+    y *= along(a)
     if bias is not None:
-        y += xp.reshape(bias, per_channel)
+        y += along(bias)
 
     def backward(dy: Array, needs: Any = (True, False, False, True, True)) -> Any:
         dx = dweight = dbias = None
         if needs[0]:
-            dx = dy * xp.reshape(a, per_channel)
+            dx = dy * along(a)
         if weight is not None and needs[3]:
-            centred = x - xp.reshape(running_mean, per_channel)
-            dweight = _channel_sum(xp, centred * dy, shape) * inv_std
+            centred = x - along(running_mean)
+            dweight = channel_sum(centred * dy) * inv_std
         if bias is not None and needs[4]:
-            dbias = _channel_sum(xp, dy, shape)
+            dbias = channel_sum(dy)
         return dx, None, None, dweight, dbias
 
     return y, backward
@@ -151,32 +154,27 @@ def _check(name: str, x: Array, **of_channels: Array | None) -> tuple[int, ...]:
             raise ValueError(
                 f"{name}: expected {what} of shape {shape[1:2]} for x of shape {shape}, got {tuple(a.shape)}"
             )
-        check_same_dtype(name, "x", x, what, a)
+        if a.dtype != x.dtype:
+            check_same_dtype(name, "x", x, what, a)
     return shape
 
 
-def _per_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in which a (C,) broadcasts to ``shape``."""
-    return (shape[1],) + (1,) * (len(shape) - 2)
+def _over_channels(
+    xp: Namespace, x: Array, shape: tuple[int, ...]
+) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Two functions: the sum over all but the channels, (N, C, ...) to (C,); and a (C,) made to broadcast to ``shape``.
 
-
-def _channel_sum(xp: Namespace, x: Array, shape: tuple[int, ...]) -> Array:
-    """Sum over all but the channels, (N, C, ...) to (C,).
-
-    As products with ones: on NumPy three to six times as fast as xp.sum.
+    Sums are products with ones: on NumPy three to six times as fast as xp.sum.
     """
-    if len(shape) > 2:
-        length = math.prod(shape[2:])
-        ones = xp.ones((length,), dtype=x.dtype, device=x.device)
-        x = xp.reshape(xp.reshape(x, (shape[0] * shape[1], length)) @ ones, shape[:2])
-    return xp.ones((shape[0],), dtype=x.dtype, device=x.device) @ x
+    rows, channels, *rest = shape
+    ones = xp.ones((rows,), dtype=x.dtype, device=x.device)
+    if not rest:
+        return lambda a: ones @ a, lambda v: v
+    length = math.prod(rest)
+    along_length = xp.ones((length,), dtype=x.dtype, device=x.device)
+    column = (channels,) + (1,) * len(rest)
 
+    def channel_sum(a: Array) -> Array:
+        return ones @ xp.reshape(xp.reshape(a, (rows * channels, length)) @ along_length, (rows, channels))
 
-def _scaled(
-    xp: Namespace, x_hat: Array, weight: Array | None, bias: Array | None, per_channel: tuple[int, ...]
-) -> Array:
-    """γ x_hat + β in a new array: ``x_hat`` itself is kept for the backward pass."""
-    y = x_hat * (1.0 if weight is None else xp.reshape(weight, per_channel))
-    if bias is not None:
-        y += xp.reshape(bias, per_channel)
-    return y
+    return channel_sum, lambda v: xp.reshape(v, column)

@@ -89,10 +89,10 @@ def cross_entropy(
 
     z = _rows(xp, logits, class_axis)
     z = z - xp.max(z, axis=1, keepdims=True)
-    p = xp.exp(z)
-    total = xp.sum(p, axis=1, keepdims=True)
+    e = xp.exp(z)
+    # A product with ones: on NumPy several times as fast as xp.sum(e, axis=1).
+    total = (e @ xp.ones((classes,), dtype=e.dtype, device=e.device))[:, None]
     log_total = xp.log(total)
-    p /= total
 
     # One class has all of q: its term is picked, since for the others -inf logits would give 0 * inf.
     picked = by_index and label_smoothing == 0.0
@@ -111,12 +111,12 @@ def cross_entropy(
         if sample_weight is not None:
             loss = loss * sample_weight
     else:
-        q = _one_hot(xp, t, classes, p.dtype) if by_index else _rows(xp, target, class_axis)
+        q = _one_hot(xp, t, classes, e.dtype) if by_index else _rows(xp, target, class_axis)
         q = _smoothed(q, weight, label_smoothing)
         loss = xp.sum(q * (log_total - z), axis=1)
 
     if known is not None:
-        known = xp.astype(known, p.dtype)
+        known = xp.astype(known, e.dtype)
         loss = xp.where(known[:, 0] > 0, loss, xp.zeros_like(loss))
         if not reads_are_free(t):
             outside = (t[:, 0] < 0) | (t[:, 0] >= classes)
@@ -136,6 +136,7 @@ def cross_entropy(
             per_sample = per_sample * known
         dlogits = dtarget = None
         if needs[0]:
+            p = e / total
             if picked:
                 dz = p - _one_hot(xp, t, classes, p.dtype)
                 dz *= per_sample if weight is None else per_sample * sample_weight[:, None]
@@ -174,7 +175,8 @@ def _unrows(xp: Namespace, rows: Array, shape: tuple[int, ...], class_axis: int)
 
 def _one_hot(xp: Namespace, t: Array, classes: int, dtype: Any) -> Array:
     """1 at the class of each sample and 0 elsewhere: indices of shape (N, 1) to (N, C)."""
-    return xp.astype(xp.arange(classes, dtype=t.dtype, device=t.device) == t, dtype)
+    t = xp.astype(t, xp.int32)  # half the bytes to compare
+    return xp.astype(xp.arange(classes, dtype=xp.int32, device=t.device) == t, dtype)
 
 
 def _smoothed(target: Array, weight: Array | None, label_smoothing: float) -> Array:

@@ -58,7 +58,8 @@ def layer_norm(
             continue
         if tuple(a.shape) != over:
             raise ValueError(f"{name}: expected {what} of shape {over}, got {tuple(a.shape)}")
-        check_same_dtype(name, "x", x, what, a)
+        if a.dtype != x.dtype:
+            check_same_dtype(name, "x", x, what, a)
 
     # One row for each sample. Sums are products with ones or dot products: on NumPy several times as fast as
     # xp.sum.
@@ -80,16 +81,18 @@ def layer_norm(
     def backward(dy: Array, needs: Any = (True, False, True, True)) -> Any:
         dx = dweight = dbias = None
         dy = dy if flat else xp.reshape(dy, rows)
+        dy_x_hat = dy * x_hat
         if needs[0]:
-            g = dy if gamma is None else dy * gamma
-            dx = x_hat * ((g * x_hat) @ average)[:, None]
-            dx += (g @ average)[:, None]
-            dx = g - dx
+            # 1/d Σ γ dy and 1/d Σ γ dy x_hat, with γ / d as one vector.
+            gamma_average = average if gamma is None else average * gamma
+            dx = x_hat * (dy_x_hat @ gamma_average)[:, None]
+            dx += (dy @ gamma_average)[:, None]
+            dx = (dy if gamma is None else dy * gamma) - dx
             dx *= inv_std
             dx = dx if flat else xp.reshape(dx, shape)
         ones = xp.ones((samples,), dtype=dy.dtype, device=dy.device)
         if weight is not None and needs[2]:
-            dweight = xp.reshape(ones @ (dy * x_hat), over)
+            dweight = xp.reshape(ones @ dy_x_hat, over)
         if bias is not None and needs[3]:
             dbias = xp.reshape(ones @ dy, over)
         return dx, None, dweight, dbias
