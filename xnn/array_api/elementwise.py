@@ -106,6 +106,8 @@ logical_not    = _without("logical_not",    "Whether x is zero or false.")
 signbit        = _without("signbit",        "Whether the sign bit of x is set.")
 # fmt: on
 
+_NUMBERS = (float, int)
+
 # --- functions of two arguments, which broadcast ---------------------------------------------------------------------
 
 
@@ -134,27 +136,30 @@ def subtract(x1: Array, x2: Array, /) -> tuple[Array, Backward]:
 @op
 def multiply(x1: Array, x2: Array, /) -> tuple[Array, Backward]:
     """y = x1 x2, dx1 = x2 dy, dx2 = x1 dy."""
-    like1, like2 = like(x1), like(x2)
-    y = x1 * x2
-    if like2 is None:  # a number, which needs no gradient: nothing of x1 is kept
-        x1 = None
+    if type(x2) in _NUMBERS:  # then x1 need not be kept
+        like1 = like(x1)
+        return x1 * x2, lambda dy: sum_to(dy * x2, like1)
 
     def backward(dy: Array, needs: Any = (True, True)) -> Any:
-        return sum_to(dy * x2, like1) if needs[0] else None, sum_to(dy * x1, like2) if needs[1] else None
+        return (
+            sum_to(dy * x2, like(x1)) if needs[0] else None,
+            sum_to(dy * x1, like(x2)) if needs[1] else None,
+        )
 
-    return y, backward
+    return x1 * x2, backward
 
 
 @op
 def divide(x1: Array, x2: Array, /) -> tuple[Array, Backward]:
     """y = x1 / x2, dx1 = dy / x2, dx2 = -dy y / x2."""
-    like1, like2 = like(x1), like(x2)
+    like1 = like(x1)
+    if type(x2) in _NUMBERS:  # then y need not be kept
+        return x1 / x2, lambda dy: sum_to(dy / x2, like1)
     y = x1 / x2
-    kept = None if like2 is None else y
 
     def backward(dy: Array, needs: Any = (True, True)) -> Any:
         dx1 = dy / x2
-        return sum_to(dx1, like1) if needs[0] else None, sum_to(-dx1 * kept, like2) if needs[1] else None
+        return sum_to(dx1, like1) if needs[0] else None, sum_to(-dx1 * y, like(x2)) if needs[1] else None
 
     return y, backward
 
