@@ -23,6 +23,12 @@ def accuracy(scores: Array, target: Array, top_k: int = 1) -> Array:
         ValueError: the shapes do not fit, the batch is empty, or ``top_k`` < 1.
         IndexError: a class index is not in [0, C). (On CUDA it counts as wrong.)
         TypeError: the dtypes are not as said.
+
+    >>> scores = np.asarray([[0.1, 0.7, 0.2], [0.5, 0.1, 0.4]])
+    >>> float(xnn.functional.accuracy(scores, np.asarray([1, 2])))
+    0.5
+    >>> float(xnn.functional.accuracy(scores, np.asarray([1, 2]), top_k=2))
+    1.0
     """
     name = "accuracy"
     scores, target = unwrap(scores), unwrap(target)

@@ -30,6 +30,9 @@ def relu(x: Array) -> tuple[Array, Backward]:
 
     Args:
         x: any shape, a real dtype.
+
+    >>> xnn.functional.relu(np.asarray([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
     """
     xp = array_namespace(x)
     y = xp.maximum(x, xp.zeros(x.shape[-1:], dtype=x.dtype, device=x.device))
@@ -216,6 +219,9 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[Arra
     Raises:
         ValueError: ``beta`` is 0.
         TypeError: ``x`` is not floating-point.
+
+    >>> xnn.functional.softplus(np.asarray([-1e4, 0.0, 1e4])).round(4)
+    array([0.000e+00, 6.931e-01, 1.000e+04])
     """
     check_floating("softplus", x)
     if beta == 0:

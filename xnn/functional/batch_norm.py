@@ -45,6 +45,10 @@ def batch_norm_training(
         ValueError: the shapes do not fit, or a channel has fewer than two values (a variance of one is always
             0).
         TypeError: the dtypes differ or are not floating-point.
+
+    >>> y, mean, var = xnn.functional.batch_norm_training(np.asarray([[1.0], [3.0]]))
+    >>> y.round(3).tolist(), mean, var
+    ([[-1.0], [1.0]], array([2.]), array([1.]))
     """
     name = "batch_norm_training"
     xp = array_namespace(x)

@@ -54,6 +54,10 @@ def binary_cross_entropy_with_logits(
         TypeError: the dtypes differ or are not floating-point.
 
     As ``torch.nn.functional.binary_cross_entropy_with_logits``; no gradient flows into the weights.
+
+    >>> z, t = np.asarray([0.0, 1e4]), np.asarray([1.0, 1.0])
+    >>> xnn.functional.binary_cross_entropy_with_logits(z, t, reduction="none").round(4)
+    array([0.6931, 0.    ])
     """
     name = "binary_cross_entropy_with_logits"
     check_reduction(name, reduction)

@@ -59,6 +59,10 @@ def cross_entropy(
         TypeError: the dtypes are not as said.
 
     As ``torch.nn.functional.cross_entropy``, but the mean over nothing is an error instead of NaN.
+
+    >>> logits = np.asarray([[1e4, 0.0], [0.0, 0.0]])
+    >>> xnn.functional.cross_entropy(logits, np.asarray([0, 1]), reduction="none").round(4)
+    array([0.    , 0.6931])
     """
     xp = array_namespace(logits, target)
     name = "cross_entropy"
@@ -96,7 +100,8 @@ def cross_entropy(
 
     # One class has all of q: its term is picked, since for the others -inf logits would give 0 * inf.
     picked = by_index and label_smoothing == 0.0
-    sample_weight = known = None
+    sample_weight: Any = None
+    known: Any = None
     if by_index:
         t = target if dtype_name(target.dtype) == "int64" else xp.astype(target, xp.int64)
         t = xp.reshape(t, (-1, 1))

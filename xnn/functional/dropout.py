@@ -27,6 +27,10 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, generator: Generato
         TypeError: ``x`` is not floating-point.
 
     The same seed gives the same mask on every device. See `keyed_dropout` for the formula.
+
+    >>> y = xnn.functional.dropout(np.ones(1000), p=0.5)
+    >>> sorted(set(y.tolist()))
+    [0.0, 2.0]
     """
     check_probability("dropout", p)
     if not training or p == 0.0:

@@ -68,6 +68,9 @@ def erf(x: Array) -> tuple[Array, Backward]:
 
     Raises:
         TypeError: ``x`` is not floating-point.
+
+    >>> xnn.functional.erf(np.asarray([0.0, 1.0])).round(6)
+    array([0.      , 0.842701])
     """
     check_floating("erf", x)
     xp = array_namespace(x)

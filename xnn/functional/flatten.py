@@ -20,6 +20,9 @@ def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Any:
     Raises:
         IndexError: there is no such dimension.
         ValueError: ``start_dim`` comes after ``end_dim``.
+
+    >>> xnn.functional.flatten(np.zeros((8, 3, 4, 5)), 1).shape
+    (8, 60)
     """
     shape = tuple(x.shape)
     start, end = (normalize_dim("flatten", d, len(shape)) for d in (start_dim, end_dim))

@@ -40,6 +40,9 @@ def huber_loss(
     Raises:
         ValueError: the shapes differ (nothing broadcasts), the batch is empty (for "mean"), or ``delta`` ≤ 0.
         TypeError: the dtypes differ or are not floating-point.
+
+    >>> xnn.functional.huber_loss(np.asarray([0.5, 3.0]), np.zeros(2), reduction="none")
+    array([0.125, 2.5  ])
     """
     if not delta > 0:
         raise ValueError(f"huber_loss: expected delta > 0, got {delta!r}")

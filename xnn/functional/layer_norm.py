@@ -44,6 +44,10 @@ def layer_norm(
     Raises:
         ValueError: the shapes do not fit, or d = 0.
         TypeError: the dtypes differ or are not floating-point.
+
+    >>> xnn.functional.layer_norm(np.asarray([[1.0, 3.0], [10.0, 30.0]]), 2).round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
     """
     name = "layer_norm"
     check_floating(name, x)

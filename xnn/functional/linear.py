@@ -31,6 +31,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
     Raises:
         ValueError: the shapes do not fit.
         TypeError: the dtype of ``x`` is not floating-point, or that of ``weight`` or ``bias`` is another.
+
+    >>> xnn.functional.linear(np.asarray([1.0, 2.0]), np.asarray([[3.0, 4.0]]), np.asarray([0.5]))
+    array([11.5])
     """
     xp = array_namespace(x, weight)
     in_features = x.shape[-1] if len(x.shape) else None

@@ -29,6 +29,9 @@ def softmax(x: Array, dim: int = -1) -> tuple[Array, Backward]:
     Raises:
         IndexError: there is no dimension ``dim``.
         TypeError: ``x`` is not floating-point.
+
+    >>> xnn.functional.softmax(np.asarray([0.0, np.log(3), -1e4]))
+    array([0.25, 0.75, 0.  ])
     """
     check_floating("softmax", x)
     dim = normalize_dim("softmax", dim, len(x.shape))
@@ -60,6 +63,9 @@ def log_softmax(x: Array, dim: int = -1) -> tuple[Array, Backward]:
     Raises:
         IndexError: there is no dimension ``dim``.
         TypeError: ``x`` is not floating-point.
+
+    >>> xnn.functional.log_softmax(np.asarray([0.0, -1e4]))
+    array([     0., -10000.])
     """
     check_floating("log_softmax", x)
     dim = normalize_dim("log_softmax", dim, len(x.shape))

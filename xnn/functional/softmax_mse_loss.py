@@ -48,6 +48,9 @@ def softmax_mse_loss(
         IndexError: a class index is not in [0, C) (where looking would make the host wait for the device,
             such a sample counts as t = 0); or there is no dimension ``dim``.
         TypeError: the dtypes are not as said.
+
+    >>> float(xnn.functional.softmax_mse_loss(np.zeros((1, 2)), np.asarray([1])))
+    0.25
     """
     xp = array_namespace(logits, target)
     name = "softmax_mse_loss"

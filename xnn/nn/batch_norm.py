@@ -18,6 +18,11 @@ class _BatchNorm(Module):
 
     dimensions: tuple[int, ...]
     shapes: str
+    weight: Parameter | None
+    bias: Parameter | None
+    running_mean: Any  # None without track_running_stats, as the next two
+    running_var: Any
+    num_batches_tracked: Any
 
     def __init__(
         self,

@@ -19,6 +19,10 @@ class Dropout(Module):
     Args:
         p: in [0, 1].
         generator: where the masks come from; `xnn.random.default_generator` by default.
+
+    >>> layer = xnn.nn.Dropout(0.5).eval()
+    >>> layer(np.ones(3))
+    array([1., 1., 1.])
     """
 
     def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:

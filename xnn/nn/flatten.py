@@ -16,6 +16,9 @@ class Flatten(Module):
     Args:
         start_dim: the first dimension to join.
         end_dim: the last one.
+
+    >>> xnn.nn.Flatten()(np.zeros((8, 3, 4, 5))).shape
+    (8, 60)
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:

@@ -26,7 +26,14 @@ class LayerNorm(Module):
     Parameters:
         weight: γ, shape ``normalized_shape``, at first 1.
         bias: β, shape ``normalized_shape``, at first 0.
+
+    >>> layer = xnn.nn.LayerNorm(3)
+    >>> {name: value.shape for name, value in layer.state_dict().items()}
+    {'weight': (3,), 'bias': (3,)}
     """
+
+    weight: Parameter | None
+    bias: Parameter | None
 
     def __init__(
         self,

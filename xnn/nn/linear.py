@@ -25,6 +25,9 @@ class Linear(Module):
     Parameters:
         weight: W, shape (out_features, in_features), at first uniform in ±1/√in_features.
         bias: b, shape (out_features,), at first uniform in ±1/√in_features.
+
+    >>> xnn.nn.Linear(784, 10)(np.zeros((64, 784), dtype="float32")).shape
+    (64, 10)
     """
 
     def __init__(

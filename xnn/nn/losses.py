@@ -55,6 +55,10 @@ class CrossEntropyLoss(_Loss):
         ignore_index: samples of this class are left out.
         reduction: "mean", "sum" or "none".
         label_smoothing: in [0, 1].
+
+    >>> loss = xnn.nn.CrossEntropyLoss(weight=[1.0, 3.0])
+    >>> float(loss(np.zeros((2, 2), dtype="float32"), np.asarray([0, 1])))
+    0.6931...
     """
 
     weight: Array | None
