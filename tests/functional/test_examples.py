@@ -1,3 +1,5 @@
+"""The examples in the docstrings of operations and layers."""
+
 from __future__ import annotations
 
 import doctest
@@ -11,13 +13,14 @@ import pytest
 import xnn
 
 MODULES = [
-    m.name
-    for m in pkgutil.iter_modules(importlib.import_module("xnn.functional").__path__, "xnn.functional.")
+    module.name
+    for package in ("xnn.functional", "xnn.nn")
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}.")
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings(name):
+def test_examples(name):
     importlib.import_module(name)
     module = sys.modules[name]  # not the function of the same name in the package
     finder = doctest.DocTestFinder()
