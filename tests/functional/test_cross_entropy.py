@@ -30,7 +30,7 @@ def test_as_torch_once_and_twice_differentiated(device, rng, reduction, dtype):
         samples = shape[:axis] + shape[axis + 1 :]
         t = np.asarray(rng.integers(0, 4, samples))
         q = np.moveaxis(rng.dirichlet(np.ones(4), samples), -1, axis)
-        if dtype == "float32" and shape not in [(5, 4), (2, 4, 3)]:
+        if dtype == "float32" and shape != (2, 4, 3):
             continue
         for smoothing in (0.0, 0.1):
             options = {"reduction": reduction, "label_smoothing": smoothing}

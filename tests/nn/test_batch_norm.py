@@ -22,8 +22,10 @@ loose = {"float32": {"rtol": 1e-4, "atol": 3e-5}, "float64": {"rtol": 1e-9, "ato
 
 
 @needs_torch
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [*((options, "float64") for options in OPTIONS), ("defaults", "float32"), ("not tracking", "float32")],
+)
 def test_training_then_evaluating_as_torch(device, rng, options, dtype):
     for name, shapes in [("BatchNorm1d", [(6, 3), (4, 3, 5)]), ("BatchNorm2d", [(2, 3, 4, 5)])]:
         for shape in shapes:

@@ -208,6 +208,18 @@ def test_loading_what_does_not_fit_changes_nothing():
         np.testing.assert_array_equal(host(v), before[k])
 
 
+@needs_torch
+def test_a_conversion_that_fails_changes_nothing():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    before = {k: host(v).copy() for k, v in net.state_dict().items()}
+    state = {k: torch.tensor(v + 1) for k, v in before.items()}
+    state["1.bias"] = torch.ones(2, dtype=torch.float32).to_sparse()
+    with pytest.raises((TypeError, RuntimeError)):
+        net.load_state_dict(state)
+    for k, v in net.state_dict().items():
+        np.testing.assert_array_equal(host(v), before[k])
+
+
 def test_loading_a_part():
     net = Net()
     net.load_state_dict({"scale": np.asarray([7.0]), "extra": np.ones(1)}, strict=False)

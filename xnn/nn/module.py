@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from xnn import autodiff
 from xnn.backends import DeviceLike, device_of
 from xnn.backends import device as find_device
-from xnn.backends.namespaces import Array, array_namespace, dtype_name, is_array
+from xnn.backends.namespaces import Array, array_namespace, dtype_name, is_array, unwrap
 from xnn.nn.parameter import Parameter
 from xnn.tensor import Tensor, tensor
 
@@ -312,9 +312,18 @@ class Module:
                 )
         if problems:
             raise ValueError(f"load_state_dict of {type(self).__name__}: " + "; ".join(problems))
-        for name, (module, last) in own.items():
-            if name in state:
-                _load(module, last, state[name])
+        # All conversions before the first assignment: one that fails must leave everything as it was.
+        loaded = [
+            (module, last, _converted(module, last, state[name]))
+            for name, (module, last) in own.items()
+            if name in state
+        ]
+        for module, last, value in loaded:
+            old = getattr(module, last)
+            if isinstance(old, Parameter):
+                old.data = value
+            else:
+                object.__setattr__(module, last, value)
 
     def _slots(self, prefix: str = "") -> dict[str, tuple[Module, str]]:
         """Where each entry of the state dict lives: path -> (Module, attribute)."""
@@ -360,11 +369,10 @@ def _shape(module: Module, name: str) -> tuple[int, ...]:
     return tuple(getattr(getattr(module, name), "shape", ()))
 
 
-def _load(module: Module, name: str, value: Any) -> None:
+def _converted(module: Module, name: str, value: Any) -> Any:
+    """A copy of ``value`` on the device and in the dtype of what the Module has under ``name``."""
     old = getattr(module, name)
-    if isinstance(old, Parameter):
-        old.data = device_of(old.data).asarray(value, dtype=old.dtype, copy=True)
-    elif is_array(old):
-        object.__setattr__(module, name, device_of(old).asarray(value, dtype=old.dtype, copy=True))
-    else:
-        object.__setattr__(module, name, int(value))
+    if not is_array(old):
+        return int(value)
+    plain = unwrap(old)
+    return device_of(plain).asarray(value, dtype=plain.dtype, copy=True)
