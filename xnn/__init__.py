@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from xnn.tensor import Tensor, tensor  # isort: skip  (first: the engine and the array functions meet in it)
 from xnn import array_api, functional, init, nn, random
@@ -14,10 +15,36 @@ from xnn.random import manual_seed
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "Device",
+    "DeviceError",
+    "GradientError",
+    "Tensor",
+    "array_api",
+    "array_namespace",
+    "device",
+    "devices",
+    "enable_grad",
+    "functional",
+    "grad",
+    "gradcheck",
+    "init",
+    "is_grad_enabled",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "op",
+    "random",
+    "tensor",
+    "value_and_grad",
+    "vjp",
+]
+__all__ += array_api.__all__
+
 _ON_DEMAND = ("data", "models", "optim", "training")
 
 
-def __getattr__(name: str) -> object:  # xnn.optim and the like, imported when first asked for
+def __getattr__(name: str) -> Any:  # xnn.optim and the like, imported when first asked for
     if name in _ON_DEMAND:
         return importlib.import_module(f"xnn.{name}")
     if name in array_api.data_types.NAMES:  # float32, int64, ...

@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import mutually_broadcastable_shapes
 from support import assert_close, host, is_plain, leaf, needs_torch, put, torch
 
 import xnn
@@ -97,6 +100,19 @@ def test_two_arguments(device, rng, name):
         y = function(leaf(device, x1), leaf(device, x2))
         assert_close(y, oracle(x1, x2), rtol=1e-12, device=device)
         xnn.gradcheck(function, put(device, x1), put(device, x2))
+
+
+@given(
+    shapes=mutually_broadcastable_shapes(num_shapes=3, max_dims=4, max_side=3, min_side=0),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_gradients_of_any_shapes_that_broadcast(shapes, seed):
+    rng = np.random.default_rng(seed)
+    a, b, c = (rng.uniform(0.5, 2.0, shape) for shape in shapes.input_shapes)
+    condition = rng.random(shapes.result_shape) > 0.5
+    assert xnn.multiply(a, b).shape == np.broadcast_shapes(a.shape, b.shape)
+    xnn.gradcheck(lambda a, b, c: xnn.where(condition, a * b - c, a / b + c**a), a, b, c, directions=1)
 
 
 @pytest.mark.parametrize("name", TWO)
