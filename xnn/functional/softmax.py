@@ -7,10 +7,19 @@ from xnn.backends.namespaces import Array, Namespace, array_namespace
 from xnn.functional._checks import check_floating, normalize_dim
 
 
+def sum_along(xp: Namespace, x: Array, dim: int) -> Array:
+    """The sum along ``dim``, which stays with length 1. Along the last dimension it is a product with ones: on NumPy
+    several times as fast as xp.sum, whose loop starts anew for every row.
+    """
+    if dim != len(x.shape) - 1:
+        return xp.sum(x, axis=dim, keepdims=True)
+    return xp.expand_dims(x @ xp.ones(x.shape[-1:], dtype=x.dtype, device=x.device), axis=-1)
+
+
 def softmax_values(xp: Namespace, x: Array, dim: int) -> Array:
     """e^{x_i} / Σ_k e^{x_k} along ``dim``, without its derivative: for operations that have it as a part."""
     e = xp.exp(x - xp.max(x, axis=dim, keepdims=True))
-    e /= xp.sum(e, axis=dim, keepdims=True)
+    e /= sum_along(xp, e, dim)
     return e
 
 
@@ -42,7 +51,7 @@ def softmax(x: Array, dim: int = -1) -> tuple[Array, Backward]:
 
     def backward(dy: Array) -> Array:
         weighted = dy * y
-        dx = y * xp.sum(weighted, axis=dim, keepdims=True)
+        dx = y * sum_along(xp, weighted, dim)
         return weighted - dx
 
     return y, backward
@@ -73,11 +82,11 @@ def log_softmax(x: Array, dim: int = -1) -> tuple[Array, Backward]:
     if not x.shape:
         return xp.zeros_like(x), lambda dy: xp.zeros_like(dy)
     y = x - xp.max(x, axis=dim, keepdims=True)
-    y -= xp.log(xp.sum(xp.exp(y), axis=dim, keepdims=True))
+    y -= xp.log(sum_along(xp, xp.exp(y), dim))
 
     def backward(dy: Array) -> Array:
         dx = xp.exp(y)
-        dx *= xp.sum(dy, axis=dim, keepdims=True)
+        dx *= sum_along(xp, dy, dim)
         return dy - dx
 
     return y, backward

@@ -15,7 +15,7 @@ from xnn.functional._checks import (
     normalize_dim,
     reduced,
 )
-from xnn.functional.softmax import softmax_values
+from xnn.functional.softmax import softmax_values, sum_along
 
 
 @op
@@ -87,7 +87,7 @@ def softmax_mse_loss(
         dz = None
         if needs[0]:
             gp = g * p
-            dz = gp - p * xp.sum(gp, axis=dim, keepdims=True)
+            dz = gp - p * sum_along(xp, gp, dim)
         return dz, -g if needs[1] and not by_index else None
 
     return loss, backward
