@@ -26,6 +26,7 @@ class _Kind(NamedTuple):
 
 
 _kinds: dict[type, _Kind | None] = {}
+_types_of_one_device: set[type] = set()
 
 
 def register_wrapper(array_type: type, namespace: Namespace) -> None:
@@ -46,6 +47,8 @@ def _find_kind(x: Any) -> _Kind | None:
             _prepare(namespace)
             kind = _Kind(namespace, array_api_compat.is_numpy_namespace(namespace), wraps=False)
     _kinds[type(x)] = kind
+    if kind is not None and kind.one_device:
+        _types_of_one_device.add(type(x))
     return kind
 
 
@@ -110,6 +113,10 @@ def array_namespace(*arrays: Array) -> Namespace:
 
 def check_same_device(name: str, values: Sequence[Any]) -> None:
     """Raise TypeError or ValueError if the arrays among ``values`` are of two libraries or on two devices."""
+    if len(values) == 2:  # the most frequent case, made short: two arrays of one type that has one device
+        array_type = type(values[0])
+        if array_type is type(values[1]) and array_type in _types_of_one_device:
+            return
     first = first_kind = None
     for x in values:
         try:
