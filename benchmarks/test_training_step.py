@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from alternate import alternate
@@ -22,7 +24,7 @@ OPTIMIZERS = {"SGD": {"lr": 0.01}, "Adam": {"lr": 1e-3}}
 
 def _build(library, sizes, **options):
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [library.Linear(n_in, n_out), library.ReLU()]
     return library.Sequential(*layers[:-1])
 

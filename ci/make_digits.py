@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sklearn.datasets import load_digits
-from xnn.data.idx import write_idx
-
 import numpy as np
+from sklearn.datasets import load_digits
+
+from xnn.data.idx import write_idx
 
 FOLDER = Path(__file__).parents[1] / "xnn" / "data" / "embedded"
 

@@ -7,10 +7,10 @@ from typing import Any
 import array_api_compat
 import numpy as np
 import pytest
-
-import xnn
 from xnn.backends import device_of, to_host
 from xnn.backends.namespaces import dtype_name, unwrap
+
+import xnn
 
 try:
     import torch

@@ -28,7 +28,26 @@ def run(*args: str, code: int = 0) -> str:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    text = run(*("train digits --epochs 5 --hidden 128 --dropout 0 --shift 0 --device cpu --out".split()), str(folder))
+    text = run(
+        *(
+            [
+                "train",
+                "digits",
+                "--epochs",
+                "5",
+                "--hidden",
+                "128",
+                "--dropout",
+                "0",
+                "--shift",
+                "0",
+                "--device",
+                "cpu",
+                "--out",
+            ]
+        ),
+        str(folder),
+    )
     return folder, text
 
 
@@ -110,9 +129,17 @@ def test_devices_lists_the_cpu_and_says_why_there_is_no_gpu(monkeypatch):
         (["train", "digits", "--optimizer", "sdg"], 2, "'sdg' is not one of 'sgd'"),
         (["train", "digits", "--clip-norm", "big"], 2, "expected a number or 'none', got 'big'"),
         (["train", "digits", "--epochs", "0", "--device", "cpu"], 1, "epochs: expected 1 or more, got 0"),
-        (["train", "digits", "--dropout", "1.5", "--device", "cpu"], 1, "dropout: expected a number in [0, 1], got 1.5"),
+        (
+            ["train", "digits", "--dropout", "1.5", "--device", "cpu"],
+            1,
+            "dropout: expected a number in [0, 1], got 1.5",
+        ),
         (["train", "digits", "--lr", "-1", "--device", "cpu"], 1, "lr"),
-        (["train", "digits", "--device", "gpu"], 1, "expected 'auto', 'cpu', 'cuda' or 'cuda:<number>', got 'gpu'"),
+        (
+            ["train", "digits", "--device", "gpu"],
+            1,
+            "expected 'auto', 'cpu', 'cuda' or 'cuda:<number>', got 'gpu'",
+        ),
         (["evaluate", "nowhere"], 1, "expected the folder of a run"),
         (["train", "--resume", "nowhere"], 1, "expected the folder of a run"),
     ],
@@ -156,7 +183,17 @@ def test_every_optimizer_and_schedule_trains(tmp_path):
     for i, optimizer in enumerate(OPTIMIZERS):
         schedule = SCHEDULES[i % len(SCHEDULES)]
         text = run(
-            *("train", "digits", "--quiet", "--optimizer", optimizer, "--schedule", schedule, "--epochs", "2"),
+            *(
+                "train",
+                "digits",
+                "--quiet",
+                "--optimizer",
+                optimizer,
+                "--schedule",
+                schedule,
+                "--epochs",
+                "2",
+            ),
             *("--hidden", "16", "--device", "cpu", "--out", str(tmp_path / optimizer), "--ema", "0.9"),
             *("--clip-norm", "1.0"),
         )
@@ -168,7 +205,9 @@ def test_ctrl_c_saves_and_the_resumed_run_is_the_same_bit_for_bit(tmp_path, when
     options = ["digits", "--epochs", "400", "--hidden", "8", "--device", "cpu", "--no-batch-norm"]
     command = [sys.executable, "-m", "xnn", "train", *options, "--out", str(tmp_path / "a")]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "a" / "history.csv").exists():
         assert process.poll() is None
@@ -189,7 +228,7 @@ def test_ctrl_c_saves_and_the_resumed_run_is_the_same_bit_for_bit(tmp_path, when
     target = first.trainer.epoch + 2
     first.trainer.callbacks = []
     first.trainer.fit(first.train_loader, epochs=target)
-    whole = Run(Config(**{**first.config.to_dict()}), tmp_path / "b", device="cpu")
+    whole = Run(Config(**first.config.to_dict()), tmp_path / "b", device="cpu")
     whole.trainer.callbacks = []
     whole.trainer.fit(whole.train_loader, epochs=target)
     for name, value in whole.model.state_dict().items():

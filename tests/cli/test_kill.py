@@ -15,7 +15,19 @@ from xnn.training import Run, load_checkpoint
 @pytest.mark.slow
 def test_killed_again_and_again_a_run_still_ends(tmp_path):
     folder = tmp_path / "run"
-    begin = ["digits", "--epochs", "25", "--hidden", "512", "--device", "cpu", "--save-every", "0", "--out", str(folder)]
+    begin = [
+        "digits",
+        "--epochs",
+        "25",
+        "--hidden",
+        "512",
+        "--device",
+        "cpu",
+        "--save-every",
+        "0",
+        "--out",
+        str(folder),
+    ]
     command = [sys.executable, "-m", "xnn", "train", "--quiet", *begin]
     steps, kills, chance = [], 0, random.Random(0)
     while True:
@@ -35,7 +47,17 @@ def test_killed_again_and_again_a_run_still_ends(tmp_path):
             load_checkpoint(folder / "best.safetensors")
         Run.open(folder, device="cpu")
         assert kills < 60
-        command = [sys.executable, "-m", "xnn", "train", "--quiet", "--resume", str(folder), "--save-every", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "xnn",
+            "train",
+            "--quiet",
+            "--resume",
+            str(folder),
+            "--save-every",
+            "0",
+        ]
     assert process.returncode == 0
     assert kills >= 3
     assert steps == sorted(steps)

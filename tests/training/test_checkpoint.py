@@ -22,13 +22,18 @@ def same(a, b) -> bool:
     if isinstance(a, list):
         return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, (np.ndarray, np.generic)):
-        return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        return (
+            a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        )
     return type(a) is type(b) and (a == b or a != a)
 
 
 STATE = {
     "model": {"0.weight": np.arange(6, dtype="float32").reshape(2, 3), "0.n": np.asarray(3)},
-    "optimizer": {"state": {0: {"m": np.ones((2, 0)), "step": 4}}, "param_groups": [{"lr": 0.1 + 0.2, "params": [0]}]},
+    "optimizer": {
+        "state": {0: {"m": np.ones((2, 0)), "step": 4}},
+        "param_groups": [{"lr": 0.1 + 0.2, "params": [0]}],
+    },
     "none": None,
     "numbers": [1, -2.5e-310, 1e308, float("inf"), float("nan"), True, "text ü"],
     "large": 2**100,
@@ -62,13 +67,15 @@ def test_other_programs_can_read_the_tensors(tmp_path):
     from safetensors.numpy import load_file
 
     save_checkpoint(tmp_path / "a.safetensors", STATE)
-    np.testing.assert_array_equal(load_file(tmp_path / "a.safetensors")["model.0.weight"], STATE["model"]["0.weight"])
+    np.testing.assert_array_equal(
+        load_file(tmp_path / "a.safetensors")["model.0.weight"], STATE["model"]["0.weight"]
+    )
 
 
 def test_what_cannot_be_saved_is_named(tmp_path):
     with pytest.raises(TypeError, match=r"got object at a\.1"):
         save_checkpoint(tmp_path / "a", {"a": [1, object()]})
-    with pytest.raises(TypeError, match="str or int keys at a, got 1.5"):
+    with pytest.raises(TypeError, match=r"str or int keys at a, got 1\.5"):
         save_checkpoint(tmp_path / "a", {"a": {1.5: 1}})
     assert list(tmp_path.iterdir()) == []
 
@@ -79,7 +86,9 @@ def test_a_truncated_file_is_refused(tmp_path, share):
     save_checkpoint(path, STATE)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match=r"a\.safetensors: expected a whole safetensors file, got \d+ bytes"):
+    with pytest.raises(
+        CheckpointError, match=r"a\.safetensors: expected a whole safetensors file, got \d+ bytes"
+    ):
         load_checkpoint(path)
 
 
@@ -92,7 +101,9 @@ def test_foreign_files_are_refused(tmp_path):
     save_file({"w": np.zeros(2)}, tmp_path / "weights")
     with pytest.raises(CheckpointError, match="expected a file written by xnn"):
         load_checkpoint(tmp_path / "weights")
-    save_file({"w": np.zeros(2)}, tmp_path / "newer", {"format": "xnn checkpoint", "version": "99", "state": "{}"})
+    save_file(
+        {"w": np.zeros(2)}, tmp_path / "newer", {"format": "xnn checkpoint", "version": "99", "state": "{}"}
+    )
     with pytest.raises(CheckpointError, match="expected version 1 of the format, got 99"):
         load_checkpoint(tmp_path / "newer")
     broken = {"format": "xnn checkpoint", "version": "1", "state": json.dumps({"x": {"__array__": "y"}})}

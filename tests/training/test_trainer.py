@@ -32,7 +32,12 @@ def make(device="cpu", *, accumulate=1, schedule=True, ema=True, callbacks=(), *
     """A Trainer with everything that has a state: dropout, BatchNorm, momentum, schedule, average, random transform."""
     xnn.manual_seed(3)
     model = nn.Sequential(
-        nn.Flatten(), nn.Linear(16, 12, bias=False), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, 3)
+        nn.Flatten(),
+        nn.Linear(16, 12, bias=False),
+        nn.BatchNorm1d(12),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Linear(12, 3),
     )
     model.to(device)
     optimizer = optim.AdamW(model.parameters(), lr=0.01)
@@ -92,7 +97,17 @@ def test_training_lowers_the_loss_and_keeps_a_history(device):
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert history[-1]["loss"] < history[0]["loss"]
     assert set(history[0]) == {
-        *("epoch", "step", "lr", "loss", "accuracy", "seconds", "samples_per_second", "val_loss", "val_accuracy")
+        *(
+            "epoch",
+            "step",
+            "lr",
+            "loss",
+            "accuracy",
+            "seconds",
+            "samples_per_second",
+            "val_loss",
+            "val_accuracy",
+        )
     }
     assert history[-1]["step"] == 6 * len(loader)
     assert trainer.epoch == 6
@@ -247,14 +262,16 @@ def test_an_unknown_monitor_is_named(tmp_path):
 
 def test_a_plateau_schedule_sees_the_validation_loss():
     trainer, loader, validation = make(schedule=False)
-    trainer.scheduler = optim.lr_scheduler.ReduceLROnPlateau(trainer.optimizer, factor=0.5, patience=0, threshold=10.0)
+    trainer.scheduler = optim.lr_scheduler.ReduceLROnPlateau(
+        trainer.optimizer, factor=0.5, patience=0, threshold=10.0
+    )
     trainer.schedule_every = "epoch"
     history = trainer.fit(loader, validation, epochs=4)
     assert history[-1]["lr"] < history[0]["lr"]
 
 
 def test_states_that_do_not_fit_change_nothing():
-    trainer, loader, _ = make()
+    trainer, _, _ = make()
     state = trainer.state_dict()
     with pytest.raises(ValueError, match=r"expected the entries .*'ema'"):
         trainer.load_state_dict({k: v for k, v in state.items() if k != "ema"})

@@ -25,7 +25,14 @@ class _PlainErrors(click.Group):
 
         try:
             return super().invoke(ctx)
-        except (DeviceError, DownloadError, CheckpointError, NonFiniteLossError, ValueError, OSError) as error:
+        except (
+            DeviceError,
+            DownloadError,
+            CheckpointError,
+            NonFiniteLossError,
+            ValueError,
+            OSError,
+        ) as error:
             if ctx.params.get("debug"):
                 raise
             raise click.ClickException(str(error)) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from xnn.backends import device, devices as all_devices
+from xnn.backends import device
+from xnn.backends import devices as all_devices
 
 
 @click.command()

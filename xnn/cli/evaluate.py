@@ -6,12 +6,16 @@ from pathlib import Path
 
 import click
 
+from xnn.backends import device as find_device
 from xnn.backends.namespaces import Array
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 DEVICE = click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:<number>.")
 CHECKPOINT = click.option(
-    "--checkpoint", type=click.Choice(["best", "last"]), default="best", help="Which weights of the run to take."
+    "--checkpoint",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    help="Which weights of the run to take.",
 )
 
 
@@ -54,7 +58,8 @@ def predict(run: Path, image: tuple[Path, ...], top: int, invert: str, checkpoin
         pixels = read_image(path, opened.input_shape, invert)
         order, probabilities = opened.predict(pixels)
         guesses = ", ".join(
-            f"{classes[int(order[0, i])]} ({100 * float(probabilities[0, i]):.1f} %)" for i in range(min(top, len(classes)))
+            f"{classes[int(order[0, i])]} ({100 * float(probabilities[0, i]):.1f} %)"
+            for i in range(min(top, len(classes)))
         )
         click.echo(f"{path}: {guesses}")
 
@@ -69,8 +74,6 @@ def read_image(path: Path, input_shape: tuple[int, ...], invert: str) -> Array:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise click.ClickException('reading images needs Pillow: pip install "xnn[plot]"') from None
-    import xnn
-
     channels, height, width = input_shape
     try:
         with Image.open(path) as file:
@@ -83,16 +86,18 @@ def read_image(path: Path, input_shape: tuple[int, ...], invert: str) -> Array:
     picture = Image.alpha_composite(paper, picture).convert("L" if channels == 1 else "RGB")
     gray = picture.convert("L")
     w, h = gray.size
-    border = sorted(gray.getpixel((x, y)) for x in range(w) for y in range(h) if x in (0, w - 1) or y in (0, h - 1))
+    rows = [gray.tobytes()[y * w : (y + 1) * w] for y in range(h)]
+    border = sorted([*rows[0], *rows[-1], *(row[0] for row in rows), *(row[-1] for row in rows)])
     background = border[len(border) // 2]
     if channels == 1 and (invert == "yes" or (invert == "auto" and background > 127)):
         picture, background = ImageOps.invert(picture), 255 - background
     if w * height != h * width:
         side = max(w, h)
-        fill = background if channels == 1 else (background,) * 3
-        picture = ImageOps.pad(picture, (side, side), color=fill)
+        picture = ImageOps.pad(
+            picture, (side, side), color=background if channels == 1 else (background,) * 3
+        )
     picture = picture.resize((width, height), Image.Resampling.BOX if w > width else Image.Resampling.BICUBIC)
-    xp = xnn.device("cpu").xp
+    xp = find_device("cpu").xp
     pixels = xp.asarray(memoryview(picture.tobytes()).cast("B"))
     pixels = xp.reshape(pixels, (1, height, width, channels))
     return xp.astype(xp.permute_dims(pixels, (0, 3, 1, 2)), xp.float32) / 255

@@ -22,7 +22,9 @@ def _sizes(ctx: click.Context, option: click.Parameter, text: str | None) -> tup
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise click.BadParameter(f"expected sizes separated by commas, such as 512,256, got {text!r}") from None
+        raise click.BadParameter(
+            f"expected sizes separated by commas, such as 512,256, got {text!r}"
+        ) from None
 
 
 def _number_or_none(ctx: click.Context, option: click.Parameter, text: str | None) -> float | str | None:
@@ -48,15 +50,27 @@ def _number_or_none(ctx: click.Context, option: click.Parameter, text: str | Non
 @click.option("--epochs", type=int, help="Passes over the training data.")
 @click.option("--batch-size", type=int, help="Samples per step.")
 @click.option("--label-smoothing", type=float, help="Share of each label that is spread over all classes.")
-@click.option("--clip-norm", callback=_number_or_none, metavar="NUMBER", help="Limit of the gradient norm, or 'none'.")
+@click.option(
+    "--clip-norm", callback=_number_or_none, metavar="NUMBER", help="Limit of the gradient norm, or 'none'."
+)
 @click.option("--shift", type=int, help="Move training images by up to so many pixels, at random.")
-@click.option("--ema", callback=_number_or_none, metavar="NUMBER", help="Decay of an average of the weights, or 'none'.")
-@click.option("--validation", type=float, help="Share of the training data that is held out to validate with.")
+@click.option(
+    "--ema", callback=_number_or_none, metavar="NUMBER", help="Decay of an average of the weights, or 'none'."
+)
+@click.option(
+    "--validation", type=float, help="Share of the training data that is held out to validate with."
+)
 @click.option("--seed", type=int, help="Of everything that is random.")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:<number>.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: runs/DATASET]")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with the run in this folder.")
-@click.option("--save-every", type=float, default=60.0, metavar="SECONDS", help="Between checkpoints inside an epoch.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: runs/DATASET]"
+)
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with the run in this folder."
+)
+@click.option(
+    "--save-every", type=float, default=60.0, metavar="SECONDS", help="Between checkpoints inside an epoch."
+)
 @click.option("--check-loss/--no-check-loss", default=None, help="Stop at a NaN loss. [default: on the CPU]")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.pass_context
@@ -78,7 +92,9 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         _refuse_changes(ctx)
         run = Run.open(options["resume"], which="last", **common)
         if options["dataset"] not in (None, run.config.dataset.replace("_", "-")):
-            raise click.UsageError(f"{options['resume']} is a run on {run.config.dataset}, not on {options['dataset']}")
+            raise click.UsageError(
+                f"{options['resume']} is a run on {run.config.dataset}, not on {options['dataset']}"
+            )
     else:
         if options["dataset"] is None:
             raise click.UsageError(f"Missing DATASET: one of {', '.join(NAMES)} (or --resume RUN).")
@@ -88,7 +104,9 @@ def train(ctx: click.Context, /, **options: Any) -> None:
         config = Config.for_dataset(options["dataset"].replace("-", "_"), **choices)
         folder = options["out"] or new_folder("runs", config.dataset)
         if (folder / "last.safetensors").exists():
-            raise click.UsageError(f"{folder} holds a run already: go on with --resume {folder}, or choose another --out")
+            raise click.UsageError(
+                f"{folder} holds a run already: go on with --resume {folder}, or choose another --out"
+            )
         run = Run(config, folder, **common)
     if not options["quiet"]:
         click.echo(describe(run))
@@ -97,13 +115,15 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     except TrainingStopped:
         trainer = run.trainer
         click.echo(
-            f"stopped in epoch {trainer.epoch + 1} of {run.config.epochs} after {trainer.step} steps; everything is saved\n"
-            f"go on with: xnn train --resume {run.folder}"
+            f"stopped in epoch {trainer.epoch + 1} of {run.config.epochs} after {trainer.step} steps; "
+            f"everything is saved\ngo on with: xnn train --resume {run.folder}"
         )
         ctx.exit(130)
     if not options["quiet"]:
         click.echo(f"\nconfusion matrix (rows: true class, columns: predicted)\n{result.table()}\n")
-    click.echo(f"test accuracy: {100 * result.accuracy:.2f} % ({result.correct} of {result.count}, epoch {run.best_epoch})")
+    click.echo(
+        f"test accuracy: {100 * result.accuracy:.2f} % ({result.correct} of {result.count}, epoch {run.best_epoch})"
+    )
     if not options["quiet"]:
         from xnn.training.plots import has_matplotlib
 
@@ -119,12 +139,15 @@ def _refuse_changes(ctx: click.Context) -> None:
     given = [
         "--" + name.replace("_", "-")
         for name in ctx.params
-        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE and name not in _DOES_NOT_MATTER_FOR_RESUMING
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        and name not in _DOES_NOT_MATTER_FOR_RESUMING
     ]
     if ctx.get_parameter_source("out") == ParameterSource.COMMANDLINE:
         given.append("--out")
     if given:
-        raise click.UsageError(f"--resume takes these from the run, so they cannot be given anew: {', '.join(sorted(given))}")
+        raise click.UsageError(
+            f"--resume takes these from the run, so they cannot be given anew: {', '.join(sorted(given))}"
+        )
 
 
 def describe(run: Any) -> str:

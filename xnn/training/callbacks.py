@@ -111,7 +111,8 @@ class ProgressBar(Callback):
 
 def _figures(values: Mapping[str, float]) -> str:
     return ", ".join(
-        f"{name} {100 * value:.2f} %" if "accuracy" in name else f"{name} {value:.4f}" for name, value in values.items()
+        f"{name} {100 * value:.2f} %" if "accuracy" in name else f"{name} {value:.4f}"
+        for name, value in values.items()
     )
 
 
@@ -201,7 +202,9 @@ class Checkpoints(Callback):
     def is_best(self, history: list[dict[str, Any]]) -> bool:
         """Whether no earlier row is as good as the last one."""
         if self.monitor not in history[-1]:
-            raise ValueError(f"Checkpoints: expected monitor to be one of {', '.join(history[-1])}, got {self.monitor!r}")
+            raise ValueError(
+                f"Checkpoints: expected monitor to be one of {', '.join(history[-1])}, got {self.monitor!r}"
+            )
         sign = 1 if self.mode == "max" else -1
 
         def merit(row: dict[str, Any]) -> tuple[float, float]:

@@ -114,17 +114,22 @@ def _take_arrays(value: Any, path: str, tensors: dict[str, Any]) -> Any:
         pairs = []
         for key, item in value.items():
             if not isinstance(key, (str, int)):
-                raise TypeError(f"save_checkpoint: expected str or int keys at {path or 'the top'}, got {key!r}")
+                raise TypeError(
+                    f"save_checkpoint: expected str or int keys at {path or 'the top'}, got {key!r}"
+                )
             pairs.append([key, _take_arrays(item, f"{path}.{key}" if path else str(key), tensors)])
         if all(isinstance(key, str) for key, _ in pairs):
             return dict(pairs)
         return {"__pairs__": pairs}  # JSON would turn integer keys into strings
     if isinstance(value, (list, tuple)):
-        return [_take_arrays(item, f"{path}.{i}" if path else str(i), tensors) for i, item in enumerate(value)]
+        return [
+            _take_arrays(item, f"{path}.{i}" if path else str(i), tensors) for i, item in enumerate(value)
+        ]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(
-        f"save_checkpoint: expected numbers, strings, None, lists, dicts and arrays, got {type(value).__name__} at {path}"
+        f"save_checkpoint: expected numbers, strings, None, lists, dicts and arrays, "
+        f"got {type(value).__name__} at {path}"
     )
 
 

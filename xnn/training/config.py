@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnn import models, optim
-from xnn.optim import lr_scheduler
 from xnn.nn import Module
+from xnn.optim import lr_scheduler
 
 MODELS: dict[str, Callable[..., Module]] = {"mlp": models.mlp}
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "nadam", "radam", "lion")
@@ -88,7 +88,8 @@ class Config:
         names = {field.name for field in dataclasses.fields(cls)}
         if set(values) != names:
             raise ValueError(
-                f"Config: missing {sorted(names - set(values)) or 'nothing'}, unknown {sorted(set(values) - names) or 'nothing'}"
+                f"Config: missing {sorted(names - set(values)) or 'nothing'}, "
+                f"unknown {sorted(set(values) - names) or 'nothing'}"
             )
         return cls(**values)
 
@@ -142,7 +143,9 @@ def make_schedule(config: Config, optimizer: optim.Optimizer, steps_per_epoch: i
     kinds: dict[str, Callable[[], tuple[Any, str]]] = {
         "constant": lambda: (None, "epoch"),
         "step": lambda: (
-            lr_scheduler.MultiStepLR(optimizer, sorted({max(epochs // 2, 1), max(3 * epochs // 4, 1)}), gamma=0.1),
+            lr_scheduler.MultiStepLR(
+                optimizer, sorted({max(epochs // 2, 1), max(3 * epochs // 4, 1)}), gamma=0.1
+            ),
             "epoch",
         ),
         "exponential": lambda: (lr_scheduler.ExponentialLR(optimizer, gamma=0.01 ** (1 / epochs)), "epoch"),

@@ -128,7 +128,12 @@ class Run:
             clip_norm=config.clip_norm,
             ema=ema,
             watch_loss=watch_loss,
-            callbacks=[Interruptible(), self.checkpoints, HistoryFile(self.folder / "history.csv"), *callbacks],
+            callbacks=[
+                Interruptible(),
+                self.checkpoints,
+                HistoryFile(self.folder / "history.csv"),
+                *callbacks,
+            ],
         )
 
     def _parts(self) -> tuple[Samples, Samples | None]:
@@ -161,7 +166,9 @@ class Run:
         if which == "best" and not path.exists():  # stopped before the end of the first epoch
             path = folder / "last.safetensors"
         if not path.exists():
-            raise CheckpointError(f"{folder}: expected the folder of a run with last.safetensors in it, found none")
+            raise CheckpointError(
+                f"{folder}: expected the folder of a run with last.safetensors in it, found none"
+            )
         state = load_checkpoint(path)
         try:
             run = cls(Config.from_dict(state["config"]), folder, **options)

@@ -32,7 +32,7 @@ class NonFiniteLossError(ArithmeticError):
     """The loss became NaN or infinite. Raised before that loss changes any weight."""
 
 
-class TrainingStopped(Exception):  # noqa: N818  (no error: somebody asked for it)
+class TrainingStopped(Exception):
     """Training was asked to stop, and did so between two steps, with everything consistent."""
 
 
@@ -118,7 +118,9 @@ class Trainer:
 
     # --- training ---
 
-    def fit(self, loader: DataLoader, validation: Iterable[Any] | None = None, *, epochs: int) -> list[dict[str, Any]]:
+    def fit(
+        self, loader: DataLoader, validation: Iterable[Any] | None = None, *, epochs: int
+    ) -> list[dict[str, Any]]:
         """Train until ``epochs`` epochs are done, those of a loaded state counted in.
 
         Args:
@@ -222,8 +224,9 @@ class Trainer:
         if watch and not math.isfinite(float(loss.data)):
             rate = self.optimizer.param_groups[0]["lr"]
             raise NonFiniteLossError(
-                f"the loss is {float(loss.data)} in epoch {self.epoch + 1}, step {self.step + 1} (learning rate {rate:g}); "
-                "no weight was changed by it. A smaller learning rate or a limit on the gradient norm may help"
+                f"the loss is {float(loss.data)} in epoch {self.epoch + 1}, step {self.step + 1} "
+                f"(learning rate {rate:g}); no weight was changed by it. A smaller learning rate or a limit on "
+                "the gradient norm may help"
             )
 
     def _count(self, loss: Tensor, output: Any, target: Array) -> None:
