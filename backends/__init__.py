@@ -16,6 +16,7 @@ from xnn.backends import numpy as _cpu
 from xnn.backends.device import Device, Memory, NamespaceDevice
 from xnn.backends.errors import DeviceError
 from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name, is_array, unwrap
+from xnn.backends.registry import without_kernels
 
 if TYPE_CHECKING:
     from xnn.backends.numpy import random as host_random
@@ -36,6 +37,7 @@ __all__ = [
     "host_random",
     "is_array",
     "to_host",
+    "without_kernels",
 ]
 
 DeviceLike: TypeAlias = str | Device | Namespace | None
