@@ -150,6 +150,19 @@ def _library(x: Array) -> str:
     return f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
 
 
+_dtype_kinds: dict[tuple[type, Any, str], bool] = {}
+
+
+def has_dtype(x: Array, kind: str) -> bool:
+    """Whether the dtype of ``x`` is of a kind that the standard names ("real floating", "integral", ...)."""
+    x = unwrap(x)
+    key = (type(x), x.dtype, kind)
+    try:
+        return _dtype_kinds[key]  # isdtype takes microseconds, and every operation asks
+    except KeyError:
+        return _dtype_kinds.setdefault(key, bool(array_namespace(x).isdtype(x.dtype, kind)))
+
+
 def dtype_name(dtype: Any) -> str:
     """The standard's name of a dtype of any namespace: ``"float32"``, ``"int64"``, ``"bool"``."""
     return (

@@ -7,14 +7,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name, reads_are_free
+from xnn.backends.namespaces import Array, Namespace, dtype_name, has_dtype, reads_are_free
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
 def check_floating(name: str, x: Array) -> None:
     """Raise TypeError unless ``x`` is real floating-point."""
-    if not array_namespace(x).isdtype(x.dtype, "real floating"):
+    if not has_dtype(x, "real floating"):
         raise TypeError(f"{name}: expected a real floating-point dtype, got {dtype_name(x.dtype)}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xnn.backends.namespaces import Array, array_namespace, dtype_name, unwrap
+from xnn.backends.namespaces import Array, array_namespace, dtype_name, has_dtype, unwrap
 from xnn.functional._checks import check_class_indices, check_floating, check_not_empty
 
 
@@ -34,7 +34,7 @@ def accuracy(scores: Array, target: Array, top_k: int = 1) -> Array:
     scores, target = unwrap(scores), unwrap(target)
     xp = array_namespace(scores, target)
     check_floating(name, scores)
-    if not xp.isdtype(target.dtype, "integral"):
+    if not has_dtype(target, "integral"):
         raise TypeError(f"{name}: expected integer class indices, got {dtype_name(target.dtype)}")
     shape = tuple(scores.shape)
     if len(shape) < 2 or tuple(target.shape) != (shape[:1] + shape[2:]):

@@ -8,6 +8,7 @@ from xnn.array_api.elementwise import tanh
 from xnn.autodiff import Backward, op
 from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name
 from xnn.functional._checks import check_floating
+from xnn.functional._constants import zeros_for
 from xnn.functional.erf import erf_values, gaussian
 
 __all__ = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
@@ -35,7 +36,7 @@ def relu(x: Array) -> tuple[Array, Backward]:
     array([0., 0., 2.])
     """
     xp = array_namespace(x)
-    y = xp.maximum(x, xp.zeros(x.shape[-1:], dtype=x.dtype, device=x.device))
+    y = xp.maximum(x, zeros_for(xp, x, x.shape[-1]) if x.shape else xp.zeros_like(x))
     return y, lambda dy: dy * xp.astype(y > 0, dy.dtype)
 
 

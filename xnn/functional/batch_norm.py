@@ -9,6 +9,7 @@ from typing import Any
 from xnn.autodiff import Backward, op
 from xnn.backends.namespaces import Array, Namespace, array_namespace
 from xnn.functional._checks import check_floating, check_same_dtype
+from xnn.functional._constants import ones_for
 
 
 @op
@@ -171,11 +172,11 @@ def _over_channels(
     Sums are products with ones: on NumPy three to six times as fast as xp.sum.
     """
     rows, channels, *rest = shape
-    ones = xp.ones((rows,), dtype=x.dtype, device=x.device)
+    ones = ones_for(xp, x, rows)
     if not rest:
         return lambda a: ones @ a, lambda v: v
     length = math.prod(rest)
-    along_length = xp.ones((length,), dtype=x.dtype, device=x.device)
+    along_length = ones_for(xp, x, length)
     column = (channels,) + (1,) * len(rest)
 
     def channel_sum(a: Array) -> Array:

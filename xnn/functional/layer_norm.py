@@ -9,6 +9,7 @@ from typing import Any
 from xnn.autodiff import Backward, op
 from xnn.backends.namespaces import Array, array_namespace
 from xnn.functional._checks import check_floating, check_same_dtype
+from xnn.functional._constants import ones_for
 
 
 @op
@@ -94,7 +95,7 @@ def layer_norm(
             dx = (dy if gamma is None else dy * gamma) - dx
             dx *= inv_std
             dx = dx if flat else xp.reshape(dx, shape)
-        ones = xp.ones((samples,), dtype=dy.dtype, device=dy.device)
+        ones = ones_for(xp, dy, samples)
         if weight is not None and needs[2]:
             dweight = xp.reshape(ones @ dy_x_hat, over)
         if bias is not None and needs[3]:

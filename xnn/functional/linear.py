@@ -7,6 +7,7 @@ from typing import Any
 from xnn.autodiff import Backward, op
 from xnn.backends.namespaces import Array, array_namespace
 from xnn.functional._checks import check_same_dtype
+from xnn.functional._constants import ones_for
 
 
 @op
@@ -63,7 +64,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
             dweight = dy.T @ (x if len(x.shape) == 2 else xp.reshape(x, (-1, in_features)))
         if bias is not None and needs[2]:
             # A product with ones: on NumPy three to six times as fast as xp.sum(dy, axis=0).
-            dbias = xp.ones((dy.shape[0],), dtype=dy.dtype, device=dy.device) @ dy
+            dbias = ones_for(xp, dy, dy.shape[0]) @ dy
         return dx, dweight, dbias
 
     return y, backward

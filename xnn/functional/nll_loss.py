@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xnn.autodiff import Backward, op
-from xnn.backends.namespaces import Array, array_namespace, dtype_name, reads_are_free
+from xnn.backends.namespaces import Array, array_namespace, dtype_name, has_dtype, reads_are_free
 from xnn.functional._checks import (
     check_class_indices,
     check_floating,
@@ -59,7 +59,7 @@ def nll_loss(
         raise ValueError(f"{name}: expected log_probs of shape (N, C), (C,) or (N, C, d1, ...), got ()")
     classes = shape[class_axis]
     samples_shape = shape[:class_axis] + shape[class_axis + 1 :]
-    if not xp.isdtype(target.dtype, "integral"):
+    if not has_dtype(target, "integral"):
         raise TypeError(f"{name}: expected integer class indices, got {dtype_name(target.dtype)}")
     if tuple(target.shape) != samples_shape:
         raise ValueError(

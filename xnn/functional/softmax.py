@@ -5,6 +5,7 @@ from __future__ import annotations
 from xnn.autodiff import Backward, op
 from xnn.backends.namespaces import Array, Namespace, array_namespace
 from xnn.functional._checks import check_floating, normalize_dim
+from xnn.functional._constants import ones_for
 
 
 def sum_along(xp: Namespace, x: Array, dim: int) -> Array:
@@ -13,7 +14,7 @@ def sum_along(xp: Namespace, x: Array, dim: int) -> Array:
     """
     if dim != len(x.shape) - 1:
         return xp.sum(x, axis=dim, keepdims=True)
-    return xp.expand_dims(x @ xp.ones(x.shape[-1:], dtype=x.dtype, device=x.device), axis=-1)
+    return xp.expand_dims(x @ ones_for(xp, x, x.shape[-1]), axis=-1)
 
 
 def softmax_values(xp: Namespace, x: Array, dim: int) -> Array:

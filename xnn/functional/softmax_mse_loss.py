@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xnn.autodiff import Backward, op
-from xnn.backends.namespaces import Array, array_namespace, dtype_name
+from xnn.backends.namespaces import Array, array_namespace, dtype_name, has_dtype
 from xnn.functional._checks import (
     check_class_indices,
     check_floating,
@@ -60,7 +60,7 @@ def softmax_mse_loss(
     if not shape:
         raise ValueError(f"{name}: expected logits with at least one dimension, got shape ()")
     dim = normalize_dim(name, dim, len(shape))
-    by_index = xp.isdtype(target.dtype, "integral")
+    by_index = has_dtype(target, "integral")
     samples_shape = shape[:dim] + shape[dim + 1 :]
     if tuple(target.shape) != (samples_shape if by_index else shape):
         raise ValueError(
