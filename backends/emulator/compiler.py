@@ -1,0 +1,213 @@
+"""Compile kernels for the host, once for each text: objects are kept in a folder, by the hash of all that went in."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from xnn.backends.emulator.errors import CompileError, CompilerMissing, SanitizerUnavailable
+from xnn.backends.emulator.source import Prepared
+
+HERE = Path(__file__).parent
+INCLUDE = HERE / "include"
+
+_COMMON = ("-std=c++17", "-fno-exceptions", "-w")
+# -ffp-contract=off: a * b + c rounds twice on every host alike. -O1 compiles in half the time of -O2.
+_KERNEL = (
+    *_COMMON,
+    *("-O1", "-fPIC", "-g1", "-fno-strict-aliasing", "-ffp-contract=off", "-fno-math-errno"),
+    "-fno-omit-frame-pointer",
+)
+_SANITIZE: dict[str, tuple[str, ...]] = {
+    "": (),
+    "address,undefined": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "thread": ("-fsanitize=thread",),
+}
+# GCC leaves variables in sections of their own without redzones unless it is told not to; clang never adds any.
+_GCC_ONLY = {"address,undefined": ("-fsanitize-sections=xnn_emulator_shared",)}
+_ENGINE_MACRO = {"": (), "address,undefined": ("-DXNN_EMULATOR_ADDRESS",), "thread": ("-DXNN_EMULATOR_THREAD",)}
+
+
+class Parameter(NamedTuple):
+    """A parameter as the compiler sees it."""
+
+    is_pointer: bool
+    is_const: bool
+    size: int  # of the value, or of what the pointer points to
+    alignment: int
+    type: str
+
+
+class Built(NamedTuple):
+    """Compiled kernels: a shared library, or the program of a sanitizer run."""
+
+    path: Path
+    signatures: list[list[Parameter]]
+    static_shared: dict[str, int]  # bytes of __shared__ variables by the (demangled) function that declares them
+
+
+@functools.cache
+def find_compiler() -> str:
+    """The C++ compiler: ``CXX``, g++, c++ or clang++."""
+    for name in (os.environ.get("CXX", ""), "g++", "c++", "clang++"):
+        if name and (path := shutil.which(name)):
+            return path
+    raise CompilerMissing(
+        "the CUDA emulator compiles kernels with g++ or clang++, and found neither; "
+        "install one (Debian: apt install g++), or set CXX"
+    )
+
+
+@functools.cache
+def _compiler_version() -> str:
+    return subprocess.run([find_compiler(), "--version"], capture_output=True, text=True, check=False).stdout
+
+
+@functools.cache
+def _own_sources() -> str:
+    """The hash of the emulator's own C++."""
+    digest = hashlib.sha256()
+    for path in sorted([*INCLUDE.rglob("*.h"), *HERE.glob("*.cpp")]):
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: in ``XNN_CACHE`` if it is set, else in the user's folder for caches."""
+    base = os.environ.get("XNN_CACHE")
+    if base:
+        folder = Path(base) / "emulator"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xnn" / "emulator"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompilerMissing(
+            f"the CUDA emulator keeps compiled kernels in {folder}, which cannot be made ({error}); set XNN_CACHE"
+        ) from None
+    return folder
+
+
+def _flags(sanitize: str) -> tuple[str, ...]:
+    extra = () if "clang" in _compiler_version() else _GCC_ONLY.get(sanitize, ())
+    return _SANITIZE[sanitize] + extra
+
+
+def _name(*parts: object) -> str:
+    text = "\0".join(map(str, (*parts, _compiler_version(), _own_sources())))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _run(command: Sequence[str | Path], source: str | None = None) -> str:
+    """Run the compiler; its messages if it fails, else nothing."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(
+        list(map(str, command)), input=source, capture_output=True, text=True, check=False, env=environment
+    )
+    return done.stderr if done.returncode else ""
+
+
+def engine(sanitize: str) -> list[Path]:
+    """The compiled engine: a shared library, or the objects that a program is linked with."""
+    flags = (*_COMMON, "-O2", "-fPIC", "-g1", *_ENGINE_MACRO[sanitize])
+    sources = ["engine.cpp"] if not sanitize else ["engine.cpp", "program.cpp"]
+    made = []
+    for source in sources:
+        suffix = ".o" if sanitize else ".so"
+        path = cache_folder() / f"{Path(source).stem}-{_name(source, flags)}{suffix}"
+        if not path.exists():
+            with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
+                out = Path(scratch) / path.name
+                kind = "-c" if sanitize else "-shared"
+                errors = _run([find_compiler(), *flags, kind, f"-I{INCLUDE}", HERE / source, "-o", out])
+                if errors:
+                    raise CompilerMissing(f"the CUDA emulator's engine does not compile:\n{errors}")
+                os.replace(out, path)
+        made.append(path)
+    return made
+
+
+def build(prepared: Prepared, defines: Sequence[str], sanitize: str, filename: str) -> Built:
+    """Compile the kernels, or find them compiled."""
+    flags = (*_KERNEL, *_flags(sanitize), *defines)
+    name = f"{Path(filename).stem}-{_name(prepared.translation_unit, flags)}"
+    path = cache_folder() / (name + (".bin" if sanitize else ".so"))
+    facts = cache_folder() / (name + ".json")
+    if not (facts.exists() and path.exists()):
+        linked = engine(sanitize)
+        with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
+            out = Path(scratch) / path.name
+            command = [find_compiler(), *flags, f"-I{INCLUDE}", "-x", "c++", "-", "-o", out]
+            command += ["-x", "none", *linked] if sanitize else ["-shared"]
+            errors = _run(command, prepared.translation_unit)
+            if errors:
+                raise _compile_error(errors, filename, sanitize)
+            known = {
+                "description": _describe(out, sanitize),
+                "static_shared": {} if sanitize.startswith("address") else _static_shared(out),
+            }
+            (Path(scratch) / facts.name).write_text(json.dumps(known), encoding="utf-8")
+            os.replace(out, path)  # others may do the same at this moment, with the same result
+            os.replace(Path(scratch) / facts.name, facts)
+    known = json.loads(facts.read_text(encoding="utf-8"))
+    return Built(path, _signatures(known["description"]), known["static_shared"])
+
+
+def _compile_error(errors: str, filename: str, sanitize: str) -> Exception:
+    if re.search(r"cannot find .*(asan|ubsan|tsan)|unsupported option '-fsanitize", errors):
+        return SanitizerUnavailable(
+            f"{find_compiler()} has no runtime for -fsanitize={sanitize}; install it (Debian: libgcc-dev of g++'s "
+            f"version; Fedora: libasan, libubsan, libtsan):\n{errors.strip()}"
+        )
+    return CompileError(f"{filename} does not compile:\n{errors.strip()[:6000]}")
+
+
+def _describe(path: Path, sanitize: str) -> str:
+    if sanitize:
+        from xnn.backends.emulator.sanitizers import run_program
+
+        return run_program(path, [], sanitize).stdout
+    from xnn.backends.emulator.library import describe
+
+    return describe(path)
+
+
+def _signatures(description: str) -> list[list[Parameter]]:
+    kernels = []
+    for line in description.split("\n")[:-1]:
+        parameters = []
+        for field in line.split("\t")[1:]:
+            kind, const, size, alignment, name = field.split(" ", 4)
+            parameters.append(Parameter(kind == "pointer", const == "const", int(size), int(alignment), name))
+        kernels.append(parameters)
+    return kernels
+
+
+def _static_shared(path: Path) -> dict[str, int]:
+    """Bytes of __shared__ variables by function, from the symbols of the library."""
+    nm = shutil.which("nm")
+    if nm is None:
+        return {}
+    listing = subprocess.run([nm, "-SC", str(path)], capture_output=True, text=True, check=False).stdout
+    bounds = {
+        edge: int(match[1], 16)
+        for edge in ("start", "stop")
+        if (match := re.search(rf"(?m)^([0-9a-f]+) .*__{edge}_xnn_emulator_shared$", listing))
+    }
+    sizes: dict[str, int] = {}
+    if len(bounds) < 2:
+        return sizes
+    for match in re.finditer(r"(?m)^([0-9a-f]+) ([0-9a-f]+) [a-zA-Z] (.*)$", listing):
+        if bounds["start"] <= int(match[1], 16) < bounds["stop"]:
+            function = match[3].rpartition("::")[0].replace("(anonymous namespace)::", "")
+            sizes[function] = sizes.get(function, 0) + int(match[2], 16)
+    return sizes

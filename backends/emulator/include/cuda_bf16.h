@@ -1,0 +1,2 @@
+#pragma once
+#include "xnn_emulator/bfloat16.h"
