@@ -80,6 +80,10 @@ def device(spec: DeviceLike = "auto") -> Device:
         return _cpu.HOST
     if kind == "cuda" and (not index or index.isdecimal()):
         return _cuda.usable_device(int(index or 0))
+    if spec == "emulated":  # for tests of CUDA kernels; docs/emulator.md
+        from xnn.backends.emulator.device import emulated_device
+
+        return emulated_device()
     raise DeviceError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:<number>', got {spec!r}")
 
 
@@ -118,6 +122,8 @@ def device_of(array: Array) -> Device:
         return _cpu.HOST
     if array_api_compat.is_cupy_namespace(xp):
         return _cuda.CudaDevice(array.device.id)
+    if hasattr(xp, "xnn_device"):  # a namespace that belongs to one of our own devices
+        return xp.xnn_device
     return NamespaceDevice(xp, array_api_compat.device(array))
 
 

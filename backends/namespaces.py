@@ -23,6 +23,7 @@ class _Kind(NamedTuple):
     namespace: Namespace
     one_device: bool  # all arrays of this type live on one device
     wraps: bool  # a Tensor: mixes with plain arrays and wins
+    reads_wait: bool = False  # taken for a GPU: looking at a value is not free
 
 
 _kinds: dict[type, _Kind | None] = {}
@@ -32,6 +33,12 @@ _types_of_one_device: set[type] = set()
 def register_wrapper(array_type: type, namespace: Namespace) -> None:
     """Make ``namespace`` the namespace of ``array_type`` and of every plain array that it meets."""
     _kinds[array_type] = _Kind(namespace, one_device=True, wraps=True)
+
+
+def register_device_array(array_type: type, namespace: Namespace) -> None:
+    """Make ``array_type`` the arrays of a device of their own, on which reading a value is not free."""
+    _kinds[array_type] = _Kind(namespace, one_device=True, wraps=False, reads_wait=True)
+    _types_of_one_device.add(array_type)
 
 
 def _find_kind(x: Any) -> _Kind | None:
@@ -74,10 +81,10 @@ def is_array(x: Any) -> bool:
 
 def reads_are_free(x: Array) -> bool:
     """Whether looking at the values costs no waiting for a device: everywhere but on CUDA devices."""
-    kind = _kind(x)
-    if kind is not None and kind.one_device and not kind.wraps:
-        return True
     plain = unwrap(x)
+    kind = _kind(plain)
+    if kind is not None and kind.one_device:
+        return not kind.reads_wait
     return not array_api_compat.is_cupy_array(plain) and "cuda" not in str(array_api_compat.device(plain))
 
 
@@ -139,7 +146,11 @@ def check_same_device(name: str, values: Sequence[Any]) -> None:
 
 
 def _mixed(name: str, values: Sequence[Any]) -> str:
-    what = ", ".join(f"{_library(x)} on {array_api_compat.device(x)}" for x in values if is_array(x))
+    what = ", ".join(
+        f"{_library(x)} on {getattr(x, 'device', None) or array_api_compat.device(x)}"
+        for x in values
+        if is_array(x)
+    )
     return (
         f"{name}: expected all arrays on one device, got {what}; "
         "move them with Tensor.to(device), Module.to(device) or device.asarray(array)"

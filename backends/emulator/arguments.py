@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from xnn.backends.emulator.compiler import Parameter
 from xnn.backends.emulator.errors import ArgumentError
 
@@ -31,10 +30,10 @@ _DTYPES: dict[str, tuple[str, ...]] = {
     "__nv_bfloat16": ("bfloat16", "uint16"),
 }
 _VECTORS = {
-    **{"char": "int8", "uchar": "uint8", "short": "int16", "ushort": "uint16", "int": "int32", "uint": "uint32"},
-    **{"long": "int64", "ulong": "uint64", "longlong": "int64", "ulonglong": "uint64"},
-    **{"float": "float32", "double": "float64"},
-}
+    "char": "int8", "uchar": "uint8", "short": "int16", "ushort": "uint16", "int": "int32", "uint": "uint32",
+    "long": "int64", "ulong": "uint64", "longlong": "int64", "ulonglong": "uint64",
+    "float": "float32", "double": "float64",
+}  # fmt: skip
 for _name, _dtype in _VECTORS.items():
     _DTYPES |= {f"{_name}{n}": (_dtype,) for n in (1, 2, 3, 4)}
 _DTYPES["float2"] = ("float32", "complex64")
@@ -43,7 +42,9 @@ _DTYPES["__half2"] = _DTYPES["__half"]
 _DTYPES["__nv_bfloat162"] = _DTYPES["__nv_bfloat16"]
 
 
-def check(kernel: str, names: Sequence[str], parameters: Sequence[Parameter], arguments: Sequence[Any]) -> list[Any]:
+def check(
+    kernel: str, names: Sequence[str], parameters: Sequence[Parameter], arguments: Sequence[Any]
+) -> list[Any]:
     """The arguments in the form that a launch takes: arrays, None for a null pointer, bytes for a value."""
     if not isinstance(arguments, (tuple, list)):
         raise ArgumentError(f"{kernel}: expected a tuple of arguments, got {type(arguments).__name__}")
@@ -55,7 +56,9 @@ def check(kernel: str, names: Sequence[str], parameters: Sequence[Parameter], ar
     for i, (parameter, argument) in enumerate(zip(parameters, arguments, strict=True)):
         name = names[i] if i < len(names) else "?"
         try:
-            checked.append(_pointer(parameter, argument) if parameter.is_pointer else _value(parameter, argument))
+            checked.append(
+                _pointer(parameter, argument) if parameter.is_pointer else _value(parameter, argument)
+            )
         except _Unfit as unfit:
             raise ArgumentError(
                 f"{kernel}: parameter {i} ({_declaration(parameter, name)}): expected {unfit.expected}, got {unfit.got}"
@@ -95,7 +98,8 @@ def _pointer(parameter: Parameter, a: Any) -> Any:
         raise _Unfit("an array in the byte order of this machine", f"dtype {a.dtype.str}")
     if not a.flags.c_contiguous:
         raise _Unfit(
-            "a C-contiguous array (a kernel does not see strides)", f"shape {a.shape} with strides {a.strides}"
+            "a C-contiguous array (a kernel does not see strides)",
+            f"shape {a.shape} with strides {a.strides}",
         )
     if not parameter.is_const and not a.flags.writeable:
         raise _Unfit("a writeable array, because the parameter is no pointer to const", "a read-only array")

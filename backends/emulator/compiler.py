@@ -34,7 +34,11 @@ _SANITIZE: dict[str, tuple[str, ...]] = {
 }
 # GCC leaves variables in sections of their own without redzones unless it is told not to; clang never adds any.
 _GCC_ONLY = {"address,undefined": ("-fsanitize-sections=xnn_emulator_shared",)}
-_ENGINE_MACRO = {"": (), "address,undefined": ("-DXNN_EMULATOR_ADDRESS",), "thread": ("-DXNN_EMULATOR_THREAD",)}
+_ENGINE_MACRO = {
+    "": (),
+    "address,undefined": ("-DXNN_EMULATOR_ADDRESS",),
+    "thread": ("-DXNN_EMULATOR_THREAD",),
+}
 
 
 class Parameter(NamedTuple):
@@ -52,7 +56,9 @@ class Built(NamedTuple):
 
     path: Path
     signatures: list[list[Parameter]]
-    static_shared: dict[str, int]  # bytes of __shared__ variables by the (demangled) function that declares them
+    static_shared: dict[
+        str, int
+    ]  # bytes of __shared__ variables by the (demangled) function that declares them
 
 
 @functools.cache
@@ -168,7 +174,10 @@ def _compile_error(errors: str, filename: str, sanitize: str) -> Exception:
             f"{find_compiler()} has no runtime for -fsanitize={sanitize}; install it (Debian: libgcc-dev of g++'s "
             f"version; Fedora: libasan, libubsan, libtsan):\n{errors.strip()}"
         )
-    return CompileError(f"{filename} does not compile:\n{errors.strip()[:6000]}")
+    hint = ""
+    if re.search(r"Assembler messages|in 'asm'|impossible constraint", errors):
+        hint = "(inline PTX cannot run in the emulator; leave it out with #ifdef XNN_EMULATOR)\n"
+    return CompileError(f"{filename} does not compile:\n{hint}{errors.strip()[:6000]}")
 
 
 def _describe(path: Path, sanitize: str) -> str:

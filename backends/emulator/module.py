@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from xnn.backends.emulator import compiler, library, sanitizers, settings
 from xnn.backends.emulator.arguments import check
 from xnn.backends.emulator.errors import CompileError, EmulatorError, KernelError, LaunchConfigurationError
@@ -88,7 +87,9 @@ class EmulatedModule:
     def get_function(self, name: str) -> EmulatedKernel:
         """The kernel of this name, or of this very name expression."""
         if name not in self._prepared.names:
-            raise EmulatorError(f"{self.filename}: expected one of {list(self._prepared.names)}, got {name!r}")
+            raise EmulatorError(
+                f"{self.filename}: expected one of {list(self._prepared.names)}, got {name!r}"
+            )
         number = self._prepared.names.index(name)
         return EmulatedKernel(self, name, number, self._prepared.kernels[number])
 
@@ -100,8 +101,8 @@ class EmulatedKernel:
     """A kernel. Call it as a function of ``cupy.RawModule``: ``kernel(grid, block, args, shared_mem=0)``.
 
     Attributes:
-        max_dynamic_shared_size_bytes: how much ``shared_mem`` a launch may ask for: 48 KiB, up to 227 KiB where a kernel
-            sets more (as a GPU of compute capability 9.0 has it).
+        max_dynamic_shared_size_bytes: how much ``shared_mem`` a launch may ask for: 48 KiB, unless set to more, up to
+            227 KiB (as a GPU of compute capability 9.0 has it).
     """
 
     def __init__(self, module: EmulatedModule, name: str, number: int, source: KernelSource) -> None:
@@ -145,8 +146,8 @@ class EmulatedKernel:
         Args:
             grid: the number of blocks in x, y, z.
             block: the number of threads of a block in x, y, z.
-            args: NumPy arrays for pointers, None for a null pointer; NumPy scalars or ctypes values of the exact type of
-                the parameter.
+            args: NumPy arrays for pointers, None for a null pointer; NumPy scalars or ctypes values of the exact type
+                of the parameter.
             shared_mem: bytes of dynamic shared memory.
             stream: ignored.
             only_blocks: see `emulation`.
@@ -191,13 +192,17 @@ class EmulatedKernel:
         if error:
             raise KernelError(f"{self.name}: {error}{self._near(arguments, fault)}")
 
-    def _size(self, what: str, given: Sequence[int] | int, limits: tuple[int, int, int]) -> tuple[int, int, int]:
+    def _size(
+        self, what: str, given: Sequence[int] | int, limits: tuple[int, int, int]
+    ) -> tuple[int, int, int]:
         sizes = given if isinstance(given, (tuple, list)) else (given,)
         for n in sizes:
             if isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)):
                 raise LaunchConfigurationError(f"{self.name}: expected {what} of integers, got {given!r}")
         if not 1 <= len(sizes) <= 3:
-            raise LaunchConfigurationError(f"{self.name}: expected {what} of one to three integers, got {given!r}")
+            raise LaunchConfigurationError(
+                f"{self.name}: expected {what} of one to three integers, got {given!r}"
+            )
         x, y, z = (*map(int, sizes), 1, 1)[:3]
         if min(x, y, z) < 1:
             raise LaunchConfigurationError(
@@ -217,14 +222,17 @@ class EmulatedKernel:
         bound = self._source.max_threads
         if bound is not None and threads > bound:
             raise LaunchConfigurationError(
-                f"{self.name}: expected a block of at most {bound} threads, as its __launch_bounds__ promise, got {threads}"
+                f"{self.name}: expected a block of at most {bound} threads, as __launch_bounds__ promises, got {threads}"
             )
         if not 0 <= shared_mem <= self._max_dynamic_shared:
             raise LaunchConfigurationError(
                 f"{self.name}: expected shared_mem of at most {self._max_dynamic_shared} bytes, got {shared_mem}; "
                 f"max_dynamic_shared_size_bytes can be set up to {_MAX_SHARED}"
             )
-        if self._max_dynamic_shared == _DEFAULT_SHARED and shared_mem + self._static_shared() > _DEFAULT_SHARED:
+        if (
+            self._max_dynamic_shared == _DEFAULT_SHARED
+            and shared_mem + self._static_shared() > _DEFAULT_SHARED
+        ):
             raise LaunchConfigurationError(
                 f"{self.name}: expected at most {_DEFAULT_SHARED} bytes of shared memory in all, got {shared_mem} of "
                 f"shared_mem and {self._static_shared()} of static __shared__ variables"
@@ -245,7 +253,7 @@ class EmulatedKernel:
             picked = [self._block_number(b, grid) for b in only]
         if len(picked) > _MAX_ORDERED_BLOCKS:
             raise LaunchConfigurationError(
-                f"{self.name}: expected at most {_MAX_ORDERED_BLOCKS} blocks in an order of their own, got {len(picked)}"
+                f"{self.name}: expected at most {_MAX_ORDERED_BLOCKS} blocks in a chosen order, got {len(picked)}"
             )
         if isinstance(picked, range):
             numbers = np.arange(picked.start, picked.stop, picked.step, dtype=np.uint64)
@@ -265,7 +273,9 @@ class EmulatedKernel:
         else:
             number, inside = int(block), 0 <= block < grid[0] * grid[1] * grid[2]
         if not inside:
-            raise LaunchConfigurationError(f"{self.name}: only_blocks: expected a block of grid {grid}, got {block!r}")
+            raise LaunchConfigurationError(
+                f"{self.name}: only_blocks: expected a block of grid {grid}, got {block!r}"
+            )
         return number
 
     def _near(self, arguments: Sequence[Any], fault: int) -> str:

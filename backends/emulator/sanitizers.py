@@ -1,4 +1,4 @@
-"""Launches under AddressSanitizer and UndefinedBehaviorSanitizer, or under ThreadSanitizer: each in a process of its own.
+"""Launches under AddressSanitizer and UndefinedBehaviorSanitizer, or ThreadSanitizer: each in a process of its own.
 
 The arrays go to the process in a file and come back in another, so that a crash harms nobody. A report comes back as a
 SanitizerError that names the lines of the kernel.
@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from xnn.backends.emulator.arguments import owner_address
-from xnn.backends.emulator.errors import KernelError, LaunchConfigurationError, SanitizerError, SanitizerUnavailable
+from xnn.backends.emulator.errors import (
+    KernelError,
+    LaunchConfigurationError,
+    SanitizerError,
+    SanitizerUnavailable,
+)
 
 MAX_BYTES = 2**30
 _ALIGNMENT = 256  # of program.cpp
@@ -53,7 +57,9 @@ def run_program(
             env=environment,
             timeout=timeout,
         )
-        if not re.search(r"FATAL: \w+Sanitizer|ReserveShadowMemoryRange failed|Shadow memory range", done.stderr):
+        if not re.search(
+            r"FATAL: \w+Sanitizer|ReserveShadowMemoryRange failed|Shadow memory range", done.stderr
+        ):
             return done
     assert done is not None
     raise SanitizerUnavailable(
@@ -104,7 +110,9 @@ def launch(
         try:
             done = run_program(path, [str(request), str(answer)], sanitize, timeout)
         except subprocess.TimeoutExpired:
-            raise KernelError(f"{kernel}: did not end within {timeout} s under -fsanitize={sanitize}") from None
+            raise KernelError(
+                f"{kernel}: did not end within {timeout} s under -fsanitize={sanitize}"
+            ) from None
         sys.stdout.write(done.stdout)
         if done.returncode == 3:
             raise KernelError(f"{kernel}: {done.stderr}")
@@ -126,7 +134,9 @@ def _numbers(*values: int) -> bytes:
     return struct.pack(f"<{len(values)}Q", *map(int, values))
 
 
-def _buffers(kernel: str, arguments: Sequence[Any]) -> tuple[list[tuple[int, bytes]], dict[int, tuple[int, int]]]:
+def _buffers(
+    kernel: str, arguments: Sequence[Any]
+) -> tuple[list[tuple[int, bytes]], dict[int, tuple[int, int]]]:
     """The memory of the arrays, overlapping ones together: (place relative to the owner, bytes), and who lies where."""
     arrays = [(a.ctypes.data, a.nbytes, i, a) for i, a in enumerate(arguments) if isinstance(a, np.ndarray)]
     if sum(n for _, n, _, _ in arrays) > MAX_BYTES:
@@ -156,7 +166,9 @@ def _frame(lines: Sequence[str]) -> str:
     """The first line of the kernel's own source in a stack of a report."""
     for line in lines:
         match = _FRAME.match(line)
-        if match and not re.search(r"xnn_emulator|engine\.cpp|program\.cpp|lib\w+san|name_expressions", match[1]):
+        if match and not re.search(
+            r"xnn_emulator|engine\.cpp|program\.cpp|lib\w+san|name_expressions", match[1]
+        ):
             return match[1]
         if not line.strip():
             break
@@ -176,20 +188,28 @@ def _report(kernel: str, text: str, code: int) -> Exception:
                 location = _frame(lines[i + 1 :]) or location
             return SanitizerError(f"{kernel}: {what} at {location}{where}\n{text}", text, location)
         if match := re.search(r"ERROR: AddressSanitizer:? (\S+)", line):
-            access = next((m for m in (re.match(r"(READ|WRITE) of size \d+", x) for x in lines[i:]) if m), None)
+            access = next(
+                (m for m in (re.match(r"(READ|WRITE) of size \d+", x) for x in lines[i:]) if m), None
+            )
             location = _frame(lines[i + 1 + (access is not None) :])
             what = f"{match[1]} ({access[0].lower()})" if access else match[1]
-            return SanitizerError(f"{kernel}: {what} at {location or 'an unknown line'}{where}\n{text}", text, location)
+            return SanitizerError(
+                f"{kernel}: {what} at {location or 'an unknown line'}{where}\n{text}", text, location
+            )
         if "WARNING: ThreadSanitizer: " in line:
             what = re.sub(r" \(pid=.*", "", line.partition("ThreadSanitizer: ")[2])
             accesses = []
             for j in range(i + 1, len(lines)):
-                match = re.match(r"\s+(?:Previous )?((?:atomic )?\w+) of size (\d+) at \S+ by (.*):", lines[j], re.I)
+                match = re.match(
+                    r"\s+(?:Previous )?((?:atomic )?\w+) of size (\d+) at \S+ by (.*):", lines[j], re.I
+                )
                 if match:
                     by = re.search(r"'([^']*)'", match[3])
                     place = _frame(lines[j + 1 :])
                     accesses.append((place, f"{match[1].lower()} at {place} by {by[1] if by else match[3]}"))
             locations = [a for a, _ in accesses if a]
             told = "; ".join(b for _, b in accesses)
-            return SanitizerError(f"{kernel}: {what}: {told}\n{text}", text, locations[0] if locations else "")
+            return SanitizerError(
+                f"{kernel}: {what}: {told}\n{text}", text, locations[0] if locations else ""
+            )
     return KernelError(f"{kernel}: the process of the launch ended with code {code}{where}:\n{text}")

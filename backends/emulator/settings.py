@@ -34,7 +34,8 @@ class Settings:
             check_sanitizer(self.sanitize)
 
 
-_current: contextvars.ContextVar[Settings] = contextvars.ContextVar("xnn_emulation", default=Settings())
+_DEFAULT = Settings()
+_current: contextvars.ContextVar[Settings] = contextvars.ContextVar("xnn_emulation", default=_DEFAULT)
 
 
 def current() -> Settings:
@@ -63,8 +64,8 @@ def emulation(**changes: Any) -> Iterator[None]:
             ``"descending"`` or ``"random"``. A result that depends on it shows a race.
         block_order: the same for the blocks of a grid.
         seed: of the random orders.
-        only_blocks: run these blocks only: linear numbers (x + y * gridDim.x + ...), tuples ``(x, y, z)``, or a slice of
-            the linear numbers such as ``slice(-4, None)``.
+        only_blocks: run these blocks only: linear numbers (x + y * gridDim.x + ...), tuples ``(x, y, z)``, or a slice
+            of the linear numbers such as ``slice(-4, None)``.
         sanitize: ``"address,undefined"`` or ``"thread"`` to run every launch under these sanitizers, ``""`` for none.
             By default a module's own choice, or that of ``XNN_EMULATOR_SANITIZE``.
         timeout: seconds after which a launch under a sanitizer is given up.

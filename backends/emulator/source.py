@@ -1,8 +1,8 @@
 """From the source of kernels, as NVRTC takes it, to a C++ translation unit for the host.
 
-Nearly all of CUDA's words are macros, functions and types of the headers in ``include/``. What no header can do is done
-here: find the kernels and the names of their parameters, give ``extern __shared__`` arrays their memory, and refuse what
-g++ would take but NVRTC would not.
+Nearly all of CUDA's words are macros, functions and types of the headers in ``include/``. What no header can do is
+done here: find the kernels and the names of their parameters, give ``extern __shared__`` arrays their memory, and refuse
+what g++ would take but NVRTC would not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _UNKNOWN_TO_NVRTC = {
     "HUGE_VALF": "CUDART_INF_F of <math_constants.h>",
     "M_PI": "CUDART_PI of <math_constants.h>",
     **{f"int{n}_t": f"{t}" for n, t in ((8, "signed char"), (16, "short"), (32, "int"), (64, "long long"))},
-    **{f"uint{n}_t": f"unsigned {t}" for n, t in ((8, "char"), (16, "short"), (32, "int"), (64, "long long"))},
+    **{
+        f"uint{n}_t": f"unsigned {t}" for n, t in ((8, "char"), (16, "short"), (32, "int"), (64, "long long"))
+    },
     "uintptr_t": "unsigned long long",
     "intptr_t": "long long",
     "malloc": "memory that the host allocates",
@@ -35,8 +37,6 @@ _UNKNOWN_TO_NVRTC = {
     "__ballot": "__ballot_sync",
 }
 _NOT_EMULATED = {
-    "asm": "inline PTX",
-    "__asm__": "inline PTX",
     "cooperative_groups": "cooperative groups",
     "wmma": "tensor core instructions",
     "__pipeline_memcpy_async": "asynchronous copies",
@@ -86,7 +86,7 @@ def prepare(code: str, filename: str, names: Sequence[str] | None, include_dirs:
     """
     body, headers = _include(code, filename, include_dirs, [])
     text = blank(body)
-    _refuse(text, filename)
+    _refuse(body, text, filename)
     found = find_kernels(body, text)
     body = _dynamic_shared(body, text, filename)
     if names is None:
@@ -101,11 +101,12 @@ def prepare(code: str, filename: str, names: Sequence[str] | None, include_dirs:
         base = name.split("<")[0].rpartition("::")[2].strip()
         if base not in found:
             raise CompileError(
-                f"{filename}: name_expressions has {name!r}; the file has {', '.join(found) or 'no __global__ function'}"
+                f"{filename}: name_expressions: {name!r}: the file has {', '.join(found) or 'no __global__ function'}"
             )
         kernels.append(found[base])
     entries = "".join(
-        f"    {{::xnn_emulator::Kernel<&{n}>::call, ::xnn_emulator::Kernel<&{n}>::describe}},\n" for n in names
+        f"    {{::xnn_emulator::Kernel<&{n}>::call, ::xnn_emulator::Kernel<&{n}>::describe}},\n"
+        for n in names
     )
     includes = "".join(f"#include <{h}>\n" for h in headers)
     unit = f"""#include "xnn_emulator/emulator.h"
@@ -127,7 +128,9 @@ __attribute__((visibility("default"))) void xnn_emulator_shared_range(char** beg
     *begin = __start_xnn_emulator_shared;
     *end = __stop_xnn_emulator_shared;
 }
-__attribute__((visibility("default"))) void (*xnn_emulator_kernel(int i))(void**) { return xnn_emulator_entries[i].call; }
+__attribute__((visibility("default"))) void (*xnn_emulator_kernel(int i))(void**) {
+    return xnn_emulator_entries[i].call;
+}
 // One line per kernel, its parameters separated by tabs.
 __attribute__((visibility("default"))) const char* xnn_emulator_describe() {
     const int n = int(sizeof xnn_emulator_entries / sizeof xnn_emulator_entries[0]);
@@ -180,19 +183,25 @@ def _line(text: str, position: int, filename: str) -> str:
     """ "k.cu:12" for a position, after whatever #line directives stand before it."""
     number, name = 1, filename
     for line in text[:position].split("\n")[:-1]:
-        directive = re.match(r"\s*#\s*line\s+(\d+)", line)
-        number = int(directive[1]) if directive else number + 1
+        if directive := re.match(r'\s*#\s*line\s+(\d+)(?:\s*"([^"]*)")?', line):
+            number, name = int(directive[1]), directive[2] or name
+        else:
+            number += 1
     return f"{name}:{number}"
 
 
-def _refuse(text: str, filename: str) -> None:
+def _refuse(code: str, text: str, filename: str) -> None:
     """Raise CompileError for what compiles here but not for a GPU, or cannot run here."""
     for match in re.finditer(r"\bstd\s*::|\b[A-Za-z_]\w*\b", text):
         name = match[0]
-        where = _line(text, match.start(), filename) if name in _UNKNOWN_TO_NVRTC or name in _NOT_EMULATED else ""
+        where = (
+            _line(code, match.start(), filename) if name in _UNKNOWN_TO_NVRTC or name in _NOT_EMULATED else ""
+        )
         if name.startswith("std") and name.endswith(":") and not text[: match.start()].endswith("::"):
-            where = _line(text, match.start(), filename)
-            raise CompileError(f"{where}: NVRTC has no C++ standard library; {name} is not available in kernels")
+            where = _line(code, match.start(), filename)
+            raise CompileError(
+                f"{where}: NVRTC has no C++ standard library; {name} is not available in kernels"
+            )
         if name in _UNKNOWN_TO_NVRTC:
             own = rf"(?:#\s*define\s+{name}\b|\btypedef\b[^;]*\b{name}\s*;|\busing\s+{name}\s*=)"
             if not re.search(own, text):
@@ -281,8 +290,8 @@ def _dynamic_shared(code: str, text: str, filename: str) -> str:
         before = text[: match.start()]
         if before.count("{") == before.count("}"):
             raise CompileError(
-                f"{_line(text, match.start(), filename)}: expected extern __shared__ {match[2]}[] inside of a kernel or "
-                "device function; the emulator has no such array at file scope"
+                f"{_line(code, match.start(), filename)}: expected extern __shared__ {match[2]}[] inside of a "
+                "kernel or device function; the emulator has no such array at file scope"
             )
         align = re.search(r"(?:__align__|alignas)\s*(\((?:[^()]|\([^()]*\))*\))", declared)
         kind = declared if align is None else declared[: align.start()] + declared[align.end() :]
