@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -53,8 +54,9 @@ def trained(tmp_path_factory):
 
 def test_train_says_what_it_does_and_how_well(trained):
     folder, text = trained
-    assert "digits: 1,213 images to train, 135 to validate, 449 to test; on cpu" in text
-    assert "epoch 5/5  train loss" in text
+    assert "digits: 1,213 images to train, 135 to validate, 449 to test" in text
+    assert "epoch      loss  accuracy  val loss  val accuracy  samples/s\n" in text
+    assert "\n  5/5    0." in text
     assert "confusion matrix (rows: true class, columns: predicted)" in text
     accuracy = float(text.split("test accuracy: ")[1].split(" ")[0])
     assert accuracy > 90
@@ -135,6 +137,8 @@ def test_devices_lists_the_cpu_and_says_why_there_is_no_gpu(monkeypatch):
             "dropout: expected a number in [0, 1], got 1.5",
         ),
         (["train", "digits", "--lr", "-1", "--device", "cpu"], 1, "lr"),
+        (["train", "digits", "--clip-norm", "0", "--device", "cpu"], 1, "clip_norm: expected a number > 0"),
+        (["train", "digits", "--momentum", "0.5"], 2, "--momentum is for --optimizer sgd and rmsprop"),
         (
             ["train", "digits", "--device", "gpu"],
             1,
@@ -150,6 +154,28 @@ def test_bad_input_gets_one_clear_line(tmp_path, monkeypatch, args, code, messag
     assert message in text
     assert "Traceback" not in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_is_one_clear_message(tmp_path):
+    text = run("train", "digits", *SMALL, "--lr", "1e30", "--out", str(tmp_path / "a"), code=1)
+    assert "the loss is nan in epoch 1" in text
+    assert "last.safetensors holds the last good state; begin anew with other options" in text
+    assert "Warning" not in text
+
+
+def test_a_full_disk_is_named_and_the_last_state_is_kept(tmp_path, monkeypatch):
+    calls = iter(range(99))
+
+    def fsync(handle):
+        if next(calls) >= 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        text = run("train", "digits", *SMALL, "--out", str(tmp_path / "a"), code=1)
+    assert f"{os.strerror(errno.ENOSPC)}: '{tmp_path / 'a'}" in text
+    assert f"when that is mended, go on with: xnn train --resume {tmp_path / 'a'}" in text
+    assert "test accuracy" in run("train", "--resume", str(tmp_path / "a"), "--device", "cpu")
 
 
 def test_a_run_is_never_overwritten(trained):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from support import put
 
 import xnn
 from xnn.training import CheckpointError, load_checkpoint, save_checkpoint
-from xnn.training.checkpoint import write_atomically
+from xnn.training.checkpoint import remove_parts, write_atomically
 
 
 def same(a, b) -> bool:
@@ -110,6 +111,11 @@ def test_foreign_files_are_refused(tmp_path):
     save_file({"w": np.zeros(2)}, tmp_path / "broken", broken)
     with pytest.raises(CheckpointError, match="header is damaged"):
         load_checkpoint(tmp_path / "broken")
+    save_file(
+        {"w": np.zeros(2)}, tmp_path / "list", {"format": "xnn checkpoint", "version": "1", "state": "[1]"}
+    )
+    with pytest.raises(CheckpointError, match="expected the state to be a dict, got list"):
+        load_checkpoint(tmp_path / "list")
     with pytest.raises(CheckpointError, match="no such file"):
         load_checkpoint(tmp_path / "nothing")
 
@@ -119,13 +125,27 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     write_atomically(path, b"old")
 
     def full(handle):
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match=r"no space left on device: .*a'$"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files of other systems have no mode")
+def test_files_may_be_read_by_whom_the_user_allows(tmp_path):
+    write_atomically(tmp_path / "a", b"new")
+    (tmp_path / "b").write_bytes(b"new")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    for name in ("a", ".a.12ab.part", ".b.12ab.part", "a.part"):
+        (tmp_path / name).touch()
+    remove_parts(tmp_path / "a")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".b.12ab.part", "a", "a.part"]
 
 
 WRITER = """

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 
 import numpy as np
@@ -14,6 +15,7 @@ from xnn.training import (
     Callback,
     Checkpoints,
     HistoryFile,
+    Interruptible,
     NonFiniteLossError,
     Trainer,
     TrainingStopped,
@@ -210,6 +212,62 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(tmp_path):
     saved = load_checkpoint(checkpoints.last)["trainer"]
     assert saved["step"] == 3
     np.testing.assert_array_equal(saved["model"]["1.weight"], model[1].weight.data)
+
+
+def spoiled(tmp_path, **options):
+    """A Trainer whose loss becomes NaN in its second epoch, on arrays whose numbers are not read at every step."""
+    x, target = problem(20)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+    class Spoil(Callback):
+        def on_epoch_begin(self, trainer):
+            if trainer.epoch == 1:
+                x[15] = np.inf
+
+    checkpoints = Checkpoints(tmp_path, monitor="loss", seconds=options.pop("seconds", 60.0))
+    trainer = Trainer(
+        model,
+        optim.SGD(model.parameters(), lr=0.1),
+        device="cpu",
+        callbacks=[Spoil(), checkpoints, *options.pop("callbacks", ())],
+        **options,
+    )
+    return trainer, DataLoader((x, target), 5, prefetch=0), checkpoints
+
+
+@pytest.mark.parametrize(
+    ("options", "step"), [({}, 4), ({"seconds": 0}, 7), ({"callbacks": [StopAt(8)]}, 4)], ids=str
+)
+def test_where_no_step_is_watched_spoiled_weights_are_not_saved(tmp_path, monkeypatch, options, step):
+    monkeypatch.setattr("xnn.training.trainer.reads_are_free", lambda x: False)
+    trainer, loader, checkpoints = spoiled(tmp_path, **options)
+    with (
+        np.errstate(invalid="ignore"),
+        pytest.raises(NonFiniteLossError, match=r"became nan in epoch 2, by step 8, .* are not saved"),
+    ):
+        trainer.fit(loader, epochs=3)
+    saved = load_checkpoint(checkpoints.last)["trainer"]
+    assert saved["step"] == step
+    assert np.all(np.isfinite(saved["model"]["1.weight"]))
+
+
+def test_a_loss_that_nobody_watches_goes_on_and_is_never_the_best(tmp_path):
+    trainer, loader, checkpoints = spoiled(tmp_path, watch_loss=False)
+    with np.errstate(invalid="ignore"):
+        history = trainer.fit(loader, epochs=3)
+    assert np.isnan(history[-1]["loss"])
+    assert load_checkpoint(checkpoints.best)["trainer"]["epoch"] == 1
+    assert not checkpoints.is_best([{"loss": 1.0}, {"loss": float("nan")}])
+    assert checkpoints.is_best([{"loss": float("nan")}, {"loss": 1.0}])
+
+
+def test_signals_are_given_back_when_training_cannot_begin(tmp_path):
+    (tmp_path / "file").touch()
+    before = signal.getsignal(signal.SIGINT)
+    trainer, loader, _ = make(callbacks=[Interruptible(), Checkpoints(tmp_path / "file")])
+    with pytest.raises(OSError, match="file"):
+        trainer.fit(loader, epochs=1)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @needs_torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 
 import click
 
@@ -24,7 +25,10 @@ class _PlainErrors(click.Group):
         from xnn.training import CheckpointError, NonFiniteLossError
 
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                # NumPy's about overflow; what comes of it is reported as a loss that is not finite.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                return super().invoke(ctx)
         except (
             DeviceError,
             DownloadError,

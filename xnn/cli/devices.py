@@ -8,7 +8,7 @@ from xnn.backends import device
 from xnn.backends import devices as all_devices
 
 
-@click.command()
+@click.command(short_help="List the devices and what others need.")
 def devices() -> None:
     """List the devices and, for what is not usable, the reason and what to install."""
     reports = all_devices()

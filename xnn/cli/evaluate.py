@@ -19,7 +19,7 @@ CHECKPOINT = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Test the network of a run.")
 @RUN
 @CHECKPOINT
 @DEVICE
@@ -35,7 +35,7 @@ def evaluate(run: Path, checkpoint: str, device: str) -> None:
     click.echo(f"test accuracy: {100 * result.accuracy:.2f} % ({result.correct} of {result.count})")
 
 
-@click.command()
+@click.command(short_help="Say what the network of a run sees in images.")
 @RUN
 @click.argument("image", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(1), default=3, help="How many classes to show.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from xnn.training.config import MODELS, OPTIMIZERS, SCHEDULES, Config
 
 NAMES = [name.replace("_", "-") for name in DATASETS]
 _DOES_NOT_MATTER_FOR_RESUMING = {"resume", "device", "quiet", "save_every", "check_loss", "dataset", "out"}
+
+
+_WITH_MOMENTUM = ("sgd", "rmsprop")
 
 
 def _sizes(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, ...] | None:
@@ -36,8 +40,10 @@ def _number_or_none(ctx: click.Context, option: click.Parameter, text: str | Non
         raise click.BadParameter(f"expected a number or 'none', got {text!r}") from None
 
 
-@click.command(epilog="Where no default is shown, it depends on the data set.")
-@click.argument("dataset", type=click.Choice(NAMES), required=False)
+@click.command(
+    short_help="Train a network and test it.", epilog="Where no default is shown, it depends on the data set."
+)
+@click.argument("dataset", type=click.Choice(NAMES), required=False, metavar="DATASET")
 @click.option("--model", type=click.Choice(list(MODELS)), help="What to train.")
 @click.option("--hidden", callback=_sizes, metavar="N,N,...", help="Sizes of the hidden layers; '' for none.")
 @click.option("--dropout", type=float, help="Probability of dropping an element behind each activation.")
@@ -69,7 +75,11 @@ def _number_or_none(ctx: click.Context, option: click.Parameter, text: str | Non
     "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with the run in this folder."
 )
 @click.option(
-    "--save-every", type=float, default=60.0, metavar="SECONDS", help="Between checkpoints inside an epoch."
+    "--save-every",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    metavar="SECONDS",
+    help="Between checkpoints inside an epoch.",
 )
 @click.option("--check-loss/--no-check-loss", default=None, help="Stop at a NaN loss. [default: on the CPU]")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
@@ -77,9 +87,11 @@ def _number_or_none(ctx: click.Context, option: click.Parameter, text: str | Non
 def train(ctx: click.Context, /, **options: Any) -> None:
     """Train a network on DATASET and say how well it does on the test data.
 
+    DATASET is digits, mnist, fashion-mnist, kmnist, emnist or cifar10.
+
     Ctrl-C stops after the current step and saves; --resume RUN then goes on exactly from there.
     """
-    from xnn.training import ProgressBar, Run, TrainingStopped
+    from xnn.training import NonFiniteLossError, ProgressBar, Run, TrainingStopped
     from xnn.training.run import new_folder
 
     common = {
@@ -100,6 +112,8 @@ def train(ctx: click.Context, /, **options: Any) -> None:
             raise click.UsageError(f"Missing DATASET: one of {', '.join(NAMES)} (or --resume RUN).")
         names = {field.name for field in dataclasses.fields(Config)} - {"dataset"}
         choices = {name: options[name] for name in names if options[name] is not None}
+        if options["momentum"] is not None and options["optimizer"] not in _WITH_MOMENTUM:
+            raise click.UsageError(f"--momentum is for --optimizer {' and '.join(_WITH_MOMENTUM)}")
         choices = {name: None if value == "none" else value for name, value in choices.items()}
         config = Config.for_dataset(options["dataset"].replace("-", "_"), **choices)
         folder = options["out"] or new_folder("runs", config.dataset)
@@ -119,6 +133,17 @@ def train(ctx: click.Context, /, **options: Any) -> None:
             f"everything is saved\ngo on with: xnn train --resume {run.folder}"
         )
         ctx.exit(130)
+    except (NonFiniteLossError, OSError) as error:
+        if not run.checkpoints.last.exists():
+            raise
+        raise click.ClickException(
+            f"{error}\n{run.checkpoints.last} holds the last good state; "
+            + (
+                f"when that is mended, go on with: xnn train --resume {run.folder}"
+                if isinstance(error, OSError)
+                else "begin anew with other options, such as a smaller --lr or --clip-norm 1"
+            )
+        ) from error
     if not options["quiet"]:
         click.echo(f"\nconfusion matrix (rows: true class, columns: predicted)\n{result.table()}\n")
     click.echo(
@@ -151,14 +176,18 @@ def _refuse_changes(ctx: click.Context) -> None:
 
 
 def describe(run: Any) -> str:
-    """Two lines that say what is trained on what."""
+    """A few lines that say what is trained on what, and how."""
     config, dataset = run.config, run.dataset
     held_out = run.validation_loader.samples if run.validation_loader is not None else 0
     parameters = sum(p.size for p in run.model.parameters())
-    sizes = "-".join(map(str, config.hidden))
+    sizes = "".join(f"-{width}" for width in config.hidden)
+    epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
     return (
         f"{dataset.name}: {run.train_loader.samples:,} images to train, {held_out:,} to validate, "
-        f"{run.test_loader.samples:,} to test; on {run.device}: {run.device.describe()}\n"
-        f"{config.model} {sizes}, {parameters:,} parameters; {config.optimizer}, lr {config.lr:g}, {config.schedule}, "
-        f"{config.epochs} epochs, batch {config.batch_size}, seed {config.seed}"
+        f"{run.test_loader.samples:,} to test\n"
+        f"model: {config.model} {math.prod(run.input_shape)}{sizes}-{len(dataset.classes)}, "
+        f"{parameters:,} parameters\n"
+        f"training: {config.optimizer}, lr {config.lr:g}, {config.schedule}, {epochs}, "
+        f"batch {config.batch_size}, seed {config.seed}\n"
+        f"device: {run.device} ({run.device.describe()})\n"
     )

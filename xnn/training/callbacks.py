@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xnn.training.checkpoint import save_checkpoint, write_atomically
+from xnn.training.checkpoint import remove_parts, save_checkpoint, write_atomically
 
 if TYPE_CHECKING:
     from xnn.training.trainer import Trainer
@@ -41,9 +42,10 @@ class Callback:
 
 
 class ProgressBar(Callback):
-    """A bar per epoch with loss, metrics and samples per second, and a line that stays with those of validation.
+    """A bar while an epoch runs, and a row that stays when it is done, in a table with one column per number.
 
-    The numbers are read from the device a few times a second, not at every step.
+    The bar shows loss, metrics and samples per second. They are read from the device a few times a second, not at
+    every step. Where the file is no terminal there is no bar, only the table.
 
     Args:
         file: where to write; standard error by default.
@@ -54,6 +56,11 @@ class ProgressBar(Callback):
         self.file = sys.stderr if file is None else file
         self.interval = interval
         self._bar: Any = None
+        self._columns: list[str] = []  # of the table that was begun
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Begin a table."""
+        self._columns = []
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         """Open the bar."""
@@ -67,7 +74,7 @@ class ProgressBar(Callback):
             total=len(loader),
             initial=int(loader.state_dict()["batch"]),
             desc=f"epoch {trainer.epoch + 1}/{trainer.epochs}",
-            unit="batch",
+            bar_format=_BAR,
             file=self.file,
             leave=False,
             dynamic_ncols=True,
@@ -82,26 +89,31 @@ class ProgressBar(Callback):
         if now - self._shown >= self.interval and not self._bar.disable:
             self._shown = now
             rate = (trainer.totals["samples"] - self._samples) / (now - self._begun)
-            memory = trainer.device.memory()
-            self._bar.set_postfix_str(
-                ", ".join(
-                    [_figures(trainer.running()), f"{rate:,.0f} samples/s"]
-                    + ([f"{memory.used / 2**30:.1f} GiB"] if memory else [])
-                )
-            )
+            numbers = [f"{name} {_figure(name, value)}" for name, value in trainer.running().items()]
+            numbers.append(f"{rate:,.0f} samples/s")
+            memory = trainer.device.memory() if (self._bar.format_dict["ncols"] or 0) >= _WIDE else None
+            if memory is not None:
+                numbers.append(f"{memory.used / 2**30:.1f} GiB")
+            self._bar.bar_format = f"{_BAR} {', '.join(numbers)}, {{remaining}}"
+            self._bar.refresh()
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        """Close the bar and leave a line."""
+        """Close the bar and leave a row."""
         self._bar.close()
         row = trainer.history[-1]
-        width = len(str(trainer.epochs))
-        skip = {"epoch", "step", "lr", "seconds", "samples_per_second"}
-        train = {name: v for name, v in row.items() if name not in skip and not name.startswith("val_")}
-        held_out = {name[4:]: v for name, v in row.items() if name.startswith("val_")}
-        line = f"epoch {row['epoch']:{width}d}/{trainer.epochs}  train {_figures(train)}"
-        if held_out:
-            line += f"  validation {_figures(held_out)}"
-        print(f"{line}  {row['samples_per_second']:,.0f} samples/s", file=self.file)
+        epoch = f"{row['epoch']}/{trainer.epochs}"
+        numbers = {name: value for name, value in row.items() if name not in _NO_COLUMN}
+        columns = [*numbers, "samples_per_second"]
+        widths = [max(len(_title(name)), 8) for name in columns]
+        first = max(len("epoch"), 2 * len(str(trainer.epochs)) + 1)
+        if columns != self._columns:
+            self._columns = columns
+            titles = (f"{_title(name):>{width}}" for name, width in zip(columns, widths, strict=True))
+            print(f"{'epoch':>{first}}  " + "  ".join(titles), file=self.file)
+        cells = [_figure(name, value) for name, value in numbers.items()]
+        cells.append(f"{row['samples_per_second']:,.0f}")
+        cells = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+        print(f"{epoch:>{first}}  " + "  ".join(cells), file=self.file, flush=True)
 
     def on_train_end(self, trainer: Trainer) -> None:
         """Close the bar if training was interrupted."""
@@ -109,11 +121,17 @@ class ProgressBar(Callback):
             self._bar.close()
 
 
-def _figures(values: Mapping[str, float]) -> str:
-    return ", ".join(
-        f"{name} {100 * value:.2f} %" if "accuracy" in name else f"{name} {value:.4f}"
-        for name, value in values.items()
-    )
+_BAR = "{desc} {percentage:3.0f} %|{bar}|"  # with the numbers behind it: 80 columns leave some for the bar
+_NO_COLUMN = {"epoch", "step", "lr", "seconds", "samples_per_second"}
+_WIDE = 100  # columns of a terminal where there is room for the memory in use
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4f}"
+
+
+def _title(name: str) -> str:
+    return "samples/s" if name == "samples_per_second" else name.replace("_", " ")
 
 
 class HistoryFile(Callback):
@@ -136,7 +154,7 @@ class Checkpoints(Callback):
 
     ``last`` is written before the first step, after each epoch, every ``seconds`` in between, and when training stops
     (but not when a step fails: what is there is good). ``best`` is the state after the epoch with the best value of
-    ``monitor``; ties go to the lower loss.
+    ``monitor``; ties go to the lower loss, and NaN is worse than any number.
 
     Args:
         folder: where to.
@@ -181,11 +199,14 @@ class Checkpoints(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Make sure that there is a checkpoint from the first moment."""
+        for path in (self.last, self.best):
+            remove_parts(path)
         self.save(trainer, self.last)
 
     def on_step_end(self, trainer: Trainer) -> None:
         """Write ``last`` if enough time has passed."""
         if time.monotonic() - self._written > self.seconds:
+            trainer.check_running_loss()
             self.save(trainer, self.last)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -208,7 +229,8 @@ class Checkpoints(Callback):
         sign = 1 if self.mode == "max" else -1
 
         def merit(row: dict[str, Any]) -> tuple[float, float]:
-            return sign * row[self.monitor], -row.get("val_loss", row.get("loss", 0.0))
+            values = sign * row[self.monitor], -row.get("val_loss", row.get("loss", 0.0))
+            return tuple(-math.inf if math.isnan(v) else v for v in values)  # type: ignore[return-value]
 
         return all(merit(history[-1]) > merit(row) for row in history[:-1])
 

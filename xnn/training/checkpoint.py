@@ -10,9 +10,11 @@ process is killed, the file under the name is either the old one or the new one,
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,19 +33,37 @@ class CheckpointError(RuntimeError):
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that, at every moment, its name leads to the old content or to the new one, whole."""
+    """Write a file so that, at every moment, its name leads to the old content or to the new one, whole.
+
+    Raises:
+        OSError: names ``path``; what was there is as it was.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # (tempfile would make a file that nobody else in the user's group may read.)
+        with open(beside, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        if (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # a full disk is reported without a name, others with that of the part
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def remove_parts(path: str | os.PathLike[str]) -> None:
+    """Remove what is left of writing ``path`` by processes that were killed meanwhile."""
+    path = Path(path)
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
@@ -97,7 +117,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         state = _put_arrays(json.loads(header["state"]), tensors)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path}: the header is damaged ({error!r})") from error
-    assert isinstance(state, dict)
+    if not isinstance(state, dict):
+        raise CheckpointError(
+            f"checkpoint {path}: expected the state to be a dict, got {type(state).__name__}"
+        )
     return state
 
 

@@ -53,7 +53,7 @@ class Config:
     momentum: float = 0.9
     weight_decay: float = 0.01
     schedule: str = "one-cycle"
-    epochs: int = 60
+    epochs: int = 100
     batch_size: int = 64
     label_smoothing: float = 0.1
     clip_norm: float | None = None
@@ -77,6 +77,8 @@ class Config:
             raise ValueError(f"hidden: expected sizes of 1 or more, got {self.hidden}")
         if self.shift < 0:
             raise ValueError(f"shift: expected 0 or more pixels, got {self.shift}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm: expected a number > 0 or None, got {self.clip_norm}")
 
     def to_dict(self) -> dict[str, Any]:
         """The choices as a dict of plain values."""

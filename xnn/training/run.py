@@ -174,7 +174,8 @@ class Run:
             run = cls(Config.from_dict(state["config"]), folder, **options)
             run.trainer.load_state_dict(state["trainer"])
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint {path}: does not fit this version of xnn: {error}") from error
+            what = f"no entry {error}" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"checkpoint {path}: does not fit this version of xnn: {what}") from error
         return run
 
     def train(self) -> Result:

@@ -29,7 +29,7 @@ Metric = Callable[[Array, Array], Array]
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became NaN or infinite. Raised before that loss changes any weight."""
+    """The loss became NaN or infinite. The message says whether a weight was changed by it."""
 
 
 class TrainingStopped(Exception):
@@ -61,7 +61,8 @@ class Trainer:
         accumulate: add the gradients of this many batches before each update.
         ema: an average of the weights, updated after each step and used for validation.
         watch_loss: raise NonFiniteLossError at the first loss that is NaN or infinite, before it does harm. This reads
-            the loss at every step; None means: where reading costs no waiting for the device.
+            the loss at every step; None means: where reading costs no waiting for the device, and elsewhere at the
+            end of each epoch and before a checkpoint is written. False: never.
         callbacks: see `Callback`.
 
     Attributes:
@@ -142,8 +143,8 @@ class Trainer:
             loader.load_state_dict(self._loader_state)
             self._loader_state = None
         self.failed = False
-        self._call("on_train_begin")
         try:
+            self._call("on_train_begin")
             while self.epoch < epochs:
                 self._run_epoch(loader, validation)
         except TrainingStopped:
@@ -163,10 +164,12 @@ class Trainer:
             self.train_step(batch)
             self._call("on_step_end")
             if self._stop:
+                self.check_running_loss()
                 self._loader_state = loader.state_dict()  # should fit be called again: the rest of this epoch
                 raise TrainingStopped
         if not self.totals:
             raise ValueError("Trainer.fit: the loader gave no batch")
+        self.check_running_loss()
         samples = self.totals["samples"]
         row: dict[str, Any] = {
             "epoch": self.epoch + 1,
@@ -227,6 +230,21 @@ class Trainer:
                 f"the loss is {float(loss.data)} in epoch {self.epoch + 1}, step {self.step + 1} "
                 f"(learning rate {rate:g}); no weight was changed by it. A smaller learning rate or a limit on "
                 "the gradient norm may help"
+            )
+
+    def check_running_loss(self) -> None:
+        """Raise NonFiniteLossError if a loss of this epoch was not finite, unless ``watch_loss`` is False.
+
+        For moments at which reading a number from the device does not matter: before a state is saved.
+        """
+        if self.watch_loss is False or not self.totals:
+            return
+        mean = self.running()["loss"]
+        if not math.isfinite(mean):
+            raise NonFiniteLossError(
+                f"the loss became {mean} in epoch {self.epoch + 1}, by step {self.step}, and has spoiled the weights "
+                "since, which are not saved. A smaller learning rate or a limit on the gradient norm may help; "
+                "watch_loss=True finds the step"
             )
 
     def _count(self, loss: Tensor, output: Any, target: Array) -> None:
