@@ -51,7 +51,7 @@ class Config:
     optimizer: str = "adamw"
     lr: float = 4e-3
     momentum: float = 0.9
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     schedule: str = "one-cycle"
     epochs: int = 100
     batch_size: int = 64
@@ -102,7 +102,7 @@ class Config:
 
 
 # Where the defaults of Config, tuned on digits, are not the best for a small budget of time.
-_LARGE: dict[str, Any] = {"epochs": 10, "batch_size": 128, "lr": 3e-3, "dropout": 0.2}
+_LARGE: dict[str, Any] = {"epochs": 10, "batch_size": 128, "lr": 3e-3, "dropout": 0.2, "weight_decay": 0.01}
 RECIPES: dict[str, dict[str, Any]] = {
     "mnist": _LARGE,
     "fashion_mnist": {**_LARGE, "shift": 0},
