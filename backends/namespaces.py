@@ -171,7 +171,9 @@ def has_dtype(x: Array, kind: str) -> bool:
     try:
         return _dtype_kinds[key]  # isdtype takes microseconds, and every operation asks
     except KeyError:
-        return _dtype_kinds.setdefault(key, bool(array_namespace(x).isdtype(x.dtype, kind)))
+        # NumPy and CuPy have bfloat16 from ml_dtypes, and their isdtype does not know it.
+        is_bfloat16 = kind == "real floating" and dtype_name(x.dtype) == "bfloat16"
+        return _dtype_kinds.setdefault(key, is_bfloat16 or bool(array_namespace(x).isdtype(x.dtype, kind)))
 
 
 def dtype_name(dtype: Any) -> str:

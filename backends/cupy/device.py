@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from typing import Any
 
+from xnn.backends.cupy import memory, precision
+from xnn.backends.cupy.prefetch import uploaded
 from xnn.backends.device import Device, Memory
 from xnn.backends.namespaces import Namespace
 
@@ -34,9 +38,24 @@ class CudaDevice(Device):
         self.handle.synchronize()
 
     def memory(self) -> Memory:
-        """Bytes in use on the GPU, by whatever process, and in all."""
-        free, total = self.handle.mem_info
-        return Memory(total - free, total)
+        """Bytes that this process uses on the GPU, bytes of the GPU, and the most that was needed at once so far."""
+        return memory.usage(self.handle)
+
+    def explaining_errors(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, CuPy's error of too little memory becomes an `OutOfMemoryError` that says what to try."""
+        return memory.explaining(self.handle, self.name)
+
+    def allow_tf32(self) -> None:
+        """Let float32 matrix products use TF32, in this whole process; on GPUs before the A100 nothing changes."""
+        precision.allow_tf32(self.handle)
+
+    def dtype(self, dtype: Any) -> Any:
+        """The dtype of CuPy for a dtype of any namespace or a name; bfloat16 as well, where ml_dtypes is installed."""
+        return precision.bfloat16() if precision.means_bfloat16(dtype) else super().dtype(dtype)
+
+    def upload(self, batches: Generator[Any, None, None], ahead: int) -> Generator[Any, None, None]:
+        """Each batch on the GPU; up to ``ahead`` of the next ones travel while it computes."""
+        return uploaded(self, batches, ahead) if ahead else super().upload(batches, ahead)
 
     def describe(self) -> str:
         """The GPU's name, compute capability, memory and the versions of driver, CUDA and CuPy."""

@@ -17,6 +17,7 @@ A ``.cu`` file has the form
 * ``T`` (from common.cuh) and ``Index`` are chosen when the file is compiled, by ``-DXNN_T=__half -DXNN_INDEX=int``;
   the comment lists the choices. ``A`` is the type in which T is accumulated.
 * Each pointer has its own line with its number of elements, as a formula of the numbers among the parameters.
+* A ``Table`` (kernels/tables.cuh) has a line that says which arrays it lists: ``// T* params, const T* grads``.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Parameter(NamedTuple):
         optional: whether None (a null pointer) may be given.
         size: the number of elements of an array, as a formula of the other parameters.
         formula: ``size``, compiled.
+        lists: of a ``Table``, what it lists: the name, type, `constant` and `optional` of each.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Parameter(NamedTuple):
     optional: bool = False
     size: str = ""
     formula: CodeType | None = None
+    lists: tuple[Parameter, ...] = ()
 
 
 class Signature(NamedTuple):
@@ -224,7 +227,7 @@ def _until_closed(text: str) -> str:
     return "\n".join(taken)
 
 
-_DECLARATION = re.compile(r"(?P<const>const\s+)?(?P<type>[\w ]+?)\s*(?P<pointer>\*)?\s*(?:__restrict__\s+)?(?P<name>\w+)")
+_DECLARATION = re.compile(r"(?P<const>const\s+)?(?:__grid_constant__\s+)?(?P<type>[\w ]+?)\s*(?P<pointer>\*)?\s*(?:__restrict__\s+)?(?P<name>\w+)")
 
 
 def _parameters(where: str, text: str) -> tuple[Parameter, ...]:
@@ -237,6 +240,9 @@ def _parameters(where: str, text: str) -> tuple[Parameter, ...]:
                 raise SourceError(f"{where}: expected 'type name' or 'type* name', got {declaration!r}")
             if match["name"] in _RESERVED:
                 raise SourceError(f"{where}: the launch call uses the name {match['name']!r} itself")
+            if match["type"] == "Table":
+                parameters.append(Parameter(match["name"], "Table", lists=_lists(where, declaration, comment)))
+                continue
             if not match["pointer"]:
                 parameters.append(Parameter(match["name"], match["type"]))
                 continue
@@ -265,6 +271,23 @@ def _parameters(where: str, text: str) -> tuple[Parameter, ...]:
             missing = ", ".join(sorted(set(p.formula.co_names) - numbers))
             raise SourceError(f"{where}: the size of {p.name}, {p.size!r}, names {missing}: no number it is given")
     return tuple(parameters)
+
+
+_LIST = re.compile(r"(?P<const>const )?(?P<type>[\w ]+)\* (?P<name>\w+)(?P<null> or null)?")
+
+
+def _lists(where: str, declaration: str, comment: str) -> tuple[Parameter, ...]:
+    lists = []
+    for text in comment.split(","):
+        match = _LIST.fullmatch(text.strip())
+        if match is None:
+            raise SourceError(
+                f"{where}: expected the lists of arrays in a comment behind {declaration!r}, such as "
+                f"'// T* params, const T* grads, T* momentum or null', got {text.strip()!r}"
+            )
+        constant, optional = match["const"] is not None, match["null"] is not None
+        lists.append(Parameter(match["name"], match["type"], True, constant, optional))
+    return tuple(lists)
 
 
 _ARITHMETIC = (
