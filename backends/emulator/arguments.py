@@ -66,6 +66,12 @@ def check(
     return checked
 
 
+class Struct(bytes):
+    """A struct passed by value, in which addresses of arrays may stand: at which byte, and of which array."""
+
+    pointers: tuple[tuple[int, np.ndarray], ...] = ()
+
+
 class _Unfit(Exception):
     def __init__(self, expected: str, got: str) -> None:
         super().__init__(expected, got)
@@ -129,6 +135,8 @@ def _value(parameter: Parameter, a: Any) -> bytes:
             f"{scalar}, a number of the parameter's exact type",
             f"the Python {type(a).__name__} {a!r}, which CuPy would pass as {np.asarray(a).dtype}",
         )
+    if isinstance(a, np.ndarray) and a.size == 1 and a.dtype.kind == "V" and wanted is None:
+        return _struct(parameter, a)
     if isinstance(a, np.generic):
         dtype, raw = a.dtype, a.tobytes()
     elif isinstance(a, ctypes._SimpleCData):
@@ -142,6 +150,15 @@ def _value(parameter: Parameter, a: Any) -> bytes:
         raise _Unfit(f"a scalar of {_wanted(parameter)}", _describe(a))
     if len(raw) != parameter.size or (wanted is not None and dtype.name not in wanted):
         raise _Unfit(f"a scalar of {_wanted(parameter)}", f"{dtype.name}")
+    return raw
+
+
+def _struct(parameter: Parameter, a: np.ndarray) -> Struct:
+    """CuPy passes an array of NumPy's with one element by value."""
+    raw = Struct(a.tobytes())
+    if len(raw) != parameter.size:
+        raise _Unfit(f"a structure of {parameter.size} bytes", f"one of {len(raw)} bytes")
+    raw.pointers = tuple((int(at), x.view(np.ndarray)) for at, x in getattr(a, "pointers", ()))
     return raw
 
 

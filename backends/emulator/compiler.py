@@ -32,8 +32,6 @@ _SANITIZE: dict[str, tuple[str, ...]] = {
     "address,undefined": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-fsanitize=thread",),
 }
-# GCC leaves variables in sections of their own without redzones unless it is told not to; clang never adds any.
-_GCC_ONLY = {"address,undefined": ("-fsanitize-sections=xnn_emulator_shared",)}
 _ENGINE_MACRO = {
     "": (),
     "address,undefined": ("-DXNN_EMULATOR_ADDRESS",),
@@ -51,14 +49,20 @@ class Parameter(NamedTuple):
     type: str
 
 
+class Shared(NamedTuple):
+    """The __shared__ variables of compiled kernels, in the linker's addresses."""
+
+    anchor: int  # the address of xnn_emulator_describe
+    ranges: list[tuple[int, int]]  # address and size, ascending
+    by_function: dict[str, int]  # bytes by the (demangled) function that declares them
+
+
 class Built(NamedTuple):
     """Compiled kernels: a shared library, or the program of a sanitizer run."""
 
     path: Path
     signatures: list[list[Parameter]]
-    static_shared: dict[
-        str, int
-    ]  # bytes of __shared__ variables by the (demangled) function that declares them
+    shared: Shared
 
 
 @functools.cache
@@ -103,11 +107,6 @@ def cache_folder() -> Path:
     return folder
 
 
-def _flags(sanitize: str) -> tuple[str, ...]:
-    extra = () if "clang" in _compiler_version() else _GCC_ONLY.get(sanitize, ())
-    return _SANITIZE[sanitize] + extra
-
-
 def _name(*parts: object) -> str:
     text = "\0".join(map(str, (*parts, _compiler_version(), _own_sources())))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -144,7 +143,7 @@ def engine(sanitize: str) -> list[Path]:
 
 def build(prepared: Prepared, defines: Sequence[str], sanitize: str, filename: str) -> Built:
     """Compile the kernels, or find them compiled."""
-    flags = (*_KERNEL, *_flags(sanitize), *defines)
+    flags = (*_KERNEL, *_SANITIZE[sanitize], *defines)
     name = f"{Path(filename).stem}-{_name(prepared.translation_unit, flags)}"
     path = cache_folder() / (name + (".bin" if sanitize else ".so"))
     facts = cache_folder() / (name + ".json")
@@ -159,13 +158,13 @@ def build(prepared: Prepared, defines: Sequence[str], sanitize: str, filename: s
                 raise _compile_error(errors, filename, sanitize)
             known = {
                 "description": _describe(out, sanitize),
-                "static_shared": {} if sanitize.startswith("address") else _static_shared(out),
+                "shared": _shared(out),
             }
             (Path(scratch) / facts.name).write_text(json.dumps(known), encoding="utf-8")
             os.replace(out, path)  # others may do the same at this moment, with the same result
             os.replace(Path(scratch) / facts.name, facts)
     known = json.loads(facts.read_text(encoding="utf-8"))
-    return Built(path, _signatures(known["description"]), known["static_shared"])
+    return Built(path, _signatures(known["description"]), Shared(*known["shared"]))
 
 
 def _compile_error(errors: str, filename: str, sanitize: str) -> Exception:
@@ -201,22 +200,30 @@ def _signatures(description: str) -> list[list[Parameter]]:
     return kernels
 
 
-def _static_shared(path: Path) -> dict[str, int]:
-    """Bytes of __shared__ variables by function, from the symbols of the library."""
+def _shared(path: Path) -> Shared:
+    """Read from the symbols: shared variables are the static ones that are local to functions."""
     nm = shutil.which("nm")
     if nm is None:
-        return {}
-    listing = subprocess.run([nm, "-SC", str(path)], capture_output=True, text=True, check=False).stdout
-    bounds = {
-        edge: int(match[1], 16)
-        for edge in ("start", "stop")
-        if (match := re.search(rf"(?m)^([0-9a-f]+) .*__{edge}_xnn_emulator_shared$", listing))
-    }
-    sizes: dict[str, int] = {}
-    if len(bounds) < 2:
-        return sizes
-    for match in re.finditer(r"(?m)^([0-9a-f]+) ([0-9a-f]+) [a-zA-Z] (.*)$", listing):
-        if bounds["start"] <= int(match[1], 16) < bounds["stop"]:
-            function = match[3].rpartition("::")[0].replace("(anonymous namespace)::", "")
-            sizes[function] = sizes.get(function, 0) + int(match[2], 16)
-    return sizes
+        raise CompilerMissing("the CUDA emulator needs nm of the binutils, which is not installed")
+    raw, readable = (
+        subprocess.run([nm, "-p", "-S", *extra, str(path)], capture_output=True, text=True, check=True).stdout
+        for extra in ((), ("-C",))
+    )
+    anchor = 0
+    ranges = []
+    by_function: dict[str, int] = {}
+    symbol = re.compile(r"([0-9a-f]+) ([0-9a-f]+) (\w) (.*)")
+    for mangled, demangled in zip(raw.split("\n"), readable.split("\n"), strict=True):
+        match = symbol.match(mangled)
+        if match is None:
+            continue
+        address, size = int(match[1], 16), int(match[2], 16)
+        if match[4] == "xnn_emulator_describe":
+            anchor = address
+        # _ZZ: local to a function; b and d: data that can be written. The engine has its own, which are not meant.
+        if match[3] in "bBdD" and match[4].startswith("_ZZ") and "12xnn_emulator" not in match[4]:
+            ranges.append((address, size))
+            name = symbol.match(demangled)
+            function = (name[4] if name else "").rpartition("::")[0].replace("(anonymous namespace)::", "")
+            by_function[function] = by_function.get(function, 0) + size
+    return Shared(anchor, sorted(ranges), by_function)

@@ -26,7 +26,7 @@ __all__ = ["NAMESPACE", "EmulatedArray", "EmulatedDevice", "EmulatorRuntime", "e
 
 
 class EmulatedArray(np.ndarray):
-    """An array on the emulated device. Operators and NumPy's functions take it and give it; NumPy's own do not mix in."""
+    """An array on the emulated device. Operators and NumPy's functions take and give it; NumPy's own do not mix in."""
 
     @property
     def device(self) -> str:  # type: ignore[override]
@@ -231,6 +231,10 @@ class EmulatorRuntime:
     def max_shared_memory(self, device: Any) -> int:
         """That of compute capability 9.0."""
         return 227 * 1024
+
+    def address(self, array: Any) -> int:
+        """The host's."""
+        return int(array.ctypes.data)
 
 
 @functools.cache

@@ -119,21 +119,24 @@ void append_who_waits_where() {
     bool told[MAX_THREADS] = {};
     for (int i = 0, groups = 0; i < thread_count && groups < 8; i++) {
         if (told[i]) continue;
-        append(groups++ ? "; threads " : "threads ");
-        for (int j = i, first = 1; j < thread_count; j++) {
+        int members = 0;
+        for (int j = i; j < thread_count; j++) members += same_place(threads[i], threads[j]);
+        append("%s%s ", groups++ ? "; " : "", members > 1 ? "threads" : "thread");
+        for (int j = i; j < thread_count; j++) {
             if (told[j] || !same_place(threads[i], threads[j])) continue;
             int end = j;
             while (end + 1 < thread_count && same_place(threads[i], threads[end + 1])) end++;
             for (int k = j; k <= end; k++) told[k] = true;
-            append(first ? "%d" : ", %d", j);
+            append(j == i ? "%d" : ", %d", j);
             if (end > j) append("-%d", end);
-            first = 0;
         }
         const Thread& t = threads[i];
-        if (t.state == State::ended) append(" have ended");
-        if (t.state == State::at_block_barrier) append(" wait at a block barrier (%s)", t.where);
+        const char* wait = members > 1 ? "wait" : "waits";
+        if (t.state == State::ended) append(members > 1 ? " have ended" : " has ended");
+        if (t.state == State::at_block_barrier) append(" %s at a block barrier (%s)", wait, t.where);
         if (t.state == State::at_warp_operation)
-            append(" wait at a warp operation with mask 0x%08x (%s)", t.mask, t.where);
+            append(" %s at a warp operation with mask 0x%08x (%s)", wait, t.mask, t.where);
+        if (t.state == State::ready) append(members > 1 ? " are on their way" : " is on its way");
     }
 }
 
@@ -293,10 +296,10 @@ void fill_unseen(char* to, unsigned char value, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) p[i] = from[i];
 }
 
-// Memory of the block, filled with poison. ThreadSanitizer forgets what it knew of memory that is mapped anew.
-void renew(char* begin, char* end) {
-    if (begin == end) return;
+// Let ThreadSanitizer forget who used this memory: it does when memory is mapped anew.
+void forget([[maybe_unused]] char* begin, [[maybe_unused]] char* end) {
 #if defined(XNN_EMULATOR_THREAD)
+    if (begin == end) return;
     const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
     char* first = reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(begin) & ~(page - 1));
     char* last = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(end) + page - 1) & ~(page - 1));
@@ -313,15 +316,23 @@ void renew(char* begin, char* end) {
     mmap(first, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     copy_unseen(first, copy, size);
 #endif
-    fill_unseen(begin, POISON, size_t(end - begin));
+}
+
+void forget_static_shared() {
+    if (!launch->shared_count) return;
+    const Range& last = launch->shared[launch->shared_count - 1];
+    forget(launch->shared[0].begin, last.begin + last.size);
 }
 
 void begin_block(uint64_t number, uint64_t position) {
     grid.block_index = {unsigned(number % grid.size.x), unsigned(number / grid.size.x % grid.size.y),
                         unsigned(number / grid.size.x / grid.size.y)};
     fiber_set = int(position % FIBER_SETS);
-    renew(launch->shared_begin, launch->shared_end);
-    renew(dynamic_memory, dynamic_memory + launch->dynamic_shared_bytes);
+    forget_static_shared();
+    for (uint64_t i = 0; i < launch->shared_count; i++)
+        fill_unseen(launch->shared[i].begin, POISON, launch->shared[i].size);
+    forget(dynamic_memory, dynamic_memory + launch->dynamic_shared_bytes);
+    fill_unseen(dynamic_memory, POISON, launch->dynamic_shared_bytes);
     ORDER(__tsan_release(&start_token);)
     ended = waiting = 0;
     idle_rounds = 0;

@@ -7,9 +7,12 @@ import functools
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from xnn.backends.emulator.compiler import Shared
 
 _lock = threading.Lock()  # the engine runs one launch at a time
 
@@ -20,8 +23,8 @@ class Launch(ctypes.Structure):
     _fields_ = (
         ("kernel", ctypes.c_void_p),
         ("arguments", ctypes.c_void_p),
-        ("shared_begin", ctypes.c_void_p),
-        ("shared_end", ctypes.c_void_p),
+        ("shared", ctypes.c_void_p),
+        ("shared_count", ctypes.c_uint64),
         ("blocks", ctypes.c_void_p),
         ("block_count", ctypes.c_uint64),
         ("dynamic_shared_bytes", ctypes.c_uint64),
@@ -63,6 +66,7 @@ def describe(path: Path) -> str:
 
 def launch(
     path: Path,
+    shared_variables: Shared,
     kernel: int,
     arguments: Sequence[Any],
     grid: Sequence[int],
@@ -83,13 +87,15 @@ def launch(
         else:
             values.append(ctypes.create_string_buffer(a, max(1, len(a))))
     pointers = (ctypes.c_void_p * max(1, len(values)))(*map(ctypes.addressof, values))
-    begin, end = ctypes.c_void_p(), ctypes.c_void_p()
-    library.xnn_emulator_shared_range(ctypes.byref(begin), ctypes.byref(end))
+    # The library does not lie where the linker put it: `anchor` is the linker's address of a function known here.
+    moved = (ctypes.cast(library.xnn_emulator_describe, ctypes.c_void_p).value or 0) - shared_variables.anchor
+    ranges = np.asarray(shared_variables.ranges, dtype=np.uint64).reshape(-1, 2)
+    ranges[:, 0] += np.uint64(moved)
     request = Launch(
         library.xnn_emulator_kernel(kernel),
         ctypes.addressof(pointers),
-        begin,
-        end,
+        ranges.ctypes.data,
+        len(ranges),
         None if blocks is None else blocks.ctypes.data,
         int(np.prod(grid, dtype=object)) if blocks is None else len(blocks),
         shared,

@@ -75,8 +75,8 @@ class EmulatedModule:
         """The compiled kernels for a sanitizer, or for none (``""``)."""
         if sanitize not in self._built:
             built = compiler.build(self._prepared, self._defines, sanitize, self.filename)
-            for function, size in built.static_shared.items():
-                if size > _DEFAULT_SHARED:
+            for function, size in built.shared.by_function.items():
+                if size > _DEFAULT_SHARED and not sanitize:  # AddressSanitizer makes variables larger
                     raise CompileError(
                         f"{self.filename}: {function}: expected at most {_DEFAULT_SHARED} bytes of static __shared__ "
                         f"memory, got {size}; use extern __shared__ and max_dynamic_shared_size_bytes for more"
@@ -128,7 +128,7 @@ class EmulatedKernel:
 
     def _static_shared(self) -> int:
         own = re.compile(rf"(?:^|[\s:]){self._source.name}(?:<.*>)?(?:\(.*\))?$")
-        shared = self.module.built("").static_shared
+        shared = self.module.built("").shared.by_function
         return max((size for function, size in shared.items() if own.search(function)), default=0)
 
     def __call__(
@@ -174,6 +174,7 @@ class EmulatedKernel:
             sanitizers.launch(
                 self.name,
                 built.path,
+                built.shared,
                 self._number,
                 sanitize,
                 arguments,
@@ -187,7 +188,16 @@ class EmulatedKernel:
             )
             return
         error, fault = library.launch(
-            built.path, self._number, arguments, grid3, block3, shared_mem, blocks, order, chosen.seed
+            built.path,
+            built.shared,
+            self._number,
+            arguments,
+            grid3,
+            block3,
+            shared_mem,
+            blocks,
+            order,
+            chosen.seed,
         )
         if error:
             raise KernelError(f"{self.name}: {error}{self._near(arguments, fault)}")
@@ -222,7 +232,7 @@ class EmulatedKernel:
         bound = self._source.max_threads
         if bound is not None and threads > bound:
             raise LaunchConfigurationError(
-                f"{self.name}: expected a block of at most {bound} threads, as __launch_bounds__ promises, got {threads}"
+                f"{self.name}: expected a block of at most {bound} threads, as __launch_bounds__ says, got {threads}"
             )
         if not 0 <= shared_mem <= self._max_dynamic_shared:
             raise LaunchConfigurationError(

@@ -15,7 +15,6 @@
 
 extern "C" const char* xnn_emulator_describe();
 extern "C" void (*xnn_emulator_kernel(int number))(void**);
-extern "C" void xnn_emulator_shared_range(char** begin, char** end);
 
 namespace {
 
@@ -60,7 +59,6 @@ int main(int count, char** words) {
     int kernel = int(in.number());
     xnn_emulator::Launch launch = {};
     launch.kernel = xnn_emulator_kernel(kernel);
-    xnn_emulator_shared_range(&launch.shared_begin, &launch.shared_end);
     launch.dynamic_shared_bytes = in.number();
     launch.seed = in.number();
     for (uint32_t& n : launch.grid) n = uint32_t(in.number());
@@ -69,6 +67,16 @@ int main(int count, char** words) {
     launch.block_count = in.number();
     bool chosen = in.number() != 0;
     uint64_t buffer_count = in.number(), argument_count = in.number();
+
+    // The program does not lie where the linker put it: `anchor` is the linker's address of a function known here.
+    uint64_t anchor = in.number();
+    launch.shared_count = in.number();
+    auto shared = static_cast<xnn_emulator::Range*>(malloc(sizeof(xnn_emulator::Range) * launch.shared_count + 8));
+    for (uint64_t i = 0; i < launch.shared_count; i++) {
+        shared[i].begin = reinterpret_cast<char*>(in.number() - anchor + reinterpret_cast<uint64_t>(&xnn_emulator_describe));
+        shared[i].size = in.number();
+    }
+    launch.shared = shared;
 
     uint64_t* blocks = static_cast<uint64_t*>(malloc(8 * launch.block_count + 8));
     if (chosen) in.read(blocks, 8 * launch.block_count);
@@ -90,9 +98,14 @@ int main(int count, char** words) {
             arguments[i] = pointer;
         } else if (kind == 1) {  // a null pointer
             arguments[i] = calloc(1, sizeof(char*));
-        } else {  // a value of `a` bytes
+        } else {  // a value of `a` bytes, in which `b` addresses stand if its kind is 3
             if (posix_memalign(&arguments[i], 64, a ? a : 1)) return 4;
             in.read(arguments[i], a);
+            for (uint64_t j = 0; kind == 3 && j < b; j++) {
+                uint64_t at = in.number(), buffer = in.number(), offset = in.number();
+                char* address = buffers[buffer] + offset;
+                memcpy(static_cast<char*>(arguments[i]) + at, &address, sizeof address);
+            }
         }
     }
     fclose(in.file);

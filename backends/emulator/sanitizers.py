@@ -6,6 +6,7 @@ SanitizerError that names the lines of the kernel.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -13,12 +14,15 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from xnn.backends.emulator.arguments import owner_address
+
+if TYPE_CHECKING:
+    from xnn.backends.emulator.compiler import Shared
+from xnn.backends.emulator.arguments import Struct, owner_address
 from xnn.backends.emulator.errors import (
     KernelError,
     LaunchConfigurationError,
@@ -76,6 +80,7 @@ def _without_randomization() -> list[str]:
 def launch(
     kernel: str,
     path: Path,
+    shared_variables: Shared,
     number: int,
     sanitize: str,
     arguments: Sequence[Any],
@@ -95,6 +100,8 @@ def launch(
         with open(request, "wb") as out:
             out.write(_numbers(number, shared, seed, *grid, *block, thread_order, count, blocks is not None))
             out.write(_numbers(len(buffers), len(arguments)))
+            out.write(_numbers(shared_variables.anchor, len(shared_variables.ranges)))
+            out.write(_numbers(*itertools.chain.from_iterable(shared_variables.ranges)))
             if blocks is not None:
                 out.write(blocks.tobytes())
             for begin, memory in buffers:
@@ -105,6 +112,10 @@ def launch(
                     out.write(_numbers(0, *places[i]))
                 elif a is None:
                     out.write(_numbers(1, 0, 0))
+                elif isinstance(a, Struct):
+                    out.write(_numbers(3, len(a), len(a.pointers)) + a)
+                    for at, _ in a.pointers:
+                        out.write(_numbers(at, *places[i, at]))
                 else:
                     out.write(_numbers(2, len(a), 0) + a)
         try:
@@ -124,9 +135,9 @@ def launch(
     for _, memory in buffers:
         results.append(raw[offset : offset + len(memory)])
         offset += len(memory)
-    for i, a in enumerate(arguments):
-        if isinstance(a, np.ndarray) and a.flags.writeable:
-            b, begin = places[i]
+    for key, a in _arrays(arguments):
+        if a.flags.writeable:
+            b, begin = places[key]
             a[...] = np.frombuffer(results[b][begin : begin + a.nbytes], a.dtype).reshape(a.shape)
 
 
@@ -134,11 +145,21 @@ def _numbers(*values: int) -> bytes:
     return struct.pack(f"<{len(values)}Q", *map(int, values))
 
 
+def _arrays(arguments: Sequence[Any]) -> Iterator[tuple[Any, np.ndarray]]:
+    """All arrays, with the number of the argument; and of those in a struct also the byte where the address stands."""
+    for i, a in enumerate(arguments):
+        if isinstance(a, np.ndarray):
+            yield i, a
+        elif isinstance(a, Struct):
+            for at, x in a.pointers:
+                yield (i, at), x
+
+
 def _buffers(
     kernel: str, arguments: Sequence[Any]
-) -> tuple[list[tuple[int, bytes]], dict[int, tuple[int, int]]]:
+) -> tuple[list[tuple[int, bytes]], dict[Any, tuple[int, int]]]:
     """The memory of the arrays, overlapping ones together: (place relative to the owner, bytes), and who lies where."""
-    arrays = [(a.ctypes.data, a.nbytes, i, a) for i, a in enumerate(arguments) if isinstance(a, np.ndarray)]
+    arrays = [(a.ctypes.data, a.nbytes, key, a) for key, a in _arrays(arguments)]
     if sum(n for _, n, _, _ in arrays) > MAX_BYTES:
         raise LaunchConfigurationError(
             f"{kernel}: under a sanitizer the arrays are copied, {MAX_BYTES >> 20} MiB at most; "
@@ -147,7 +168,7 @@ def _buffers(
     buffers: list[tuple[int, bytearray]] = []
     places = {}
     end = -1
-    for address, size, i, a in sorted(arrays, key=lambda entry: entry[:3]):
+    for address, size, i, a in sorted(arrays, key=lambda entry: entry[:2]):
         if not buffers or address >= end or size == 0:
             buffers.append((address - owner_address(a), bytearray()))
             base, end = address, address
@@ -204,7 +225,8 @@ def _report(kernel: str, text: str, code: int) -> Exception:
                     r"\s+(?:Previous )?((?:atomic )?\w+) of size (\d+) at \S+ by (.*):", lines[j], re.I
                 )
                 if match:
-                    by = re.search(r"'([^']*)'", match[3])
+                    number = re.search(r"thread (T\d+)", match[3])
+                    by = re.search(rf"Thread {number[1]} '([^']*)'", text) if number else None
                     place = _frame(lines[j + 1 :])
                     accesses.append((place, f"{match[1].lower()} at {place} by {by[1] if by else match[3]}"))
             locations = [a for a, _ in accesses if a]

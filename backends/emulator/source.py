@@ -1,8 +1,8 @@
 """From the source of kernels, as NVRTC takes it, to a C++ translation unit for the host.
 
 Nearly all of CUDA's words are macros, functions and types of the headers in ``include/``. What no header can do is
-done here: find the kernels and the names of their parameters, give ``extern __shared__`` arrays their memory, and refuse
-what g++ would take but NVRTC would not.
+done here: find the kernels and the names of their parameters, give ``extern __shared__`` arrays their memory, and
+refuse what g++ would take but NVRTC would not.
 """
 
 from __future__ import annotations
@@ -123,11 +123,6 @@ const ::xnn_emulator::Entry xnn_emulator_entries[] = {{
 
 _EXPORTS = """#line 1 "xnn_emulator exports"
 extern "C" {
-__attribute__((weak, visibility("hidden"))) extern char __start_xnn_emulator_shared[], __stop_xnn_emulator_shared[];
-__attribute__((visibility("default"))) void xnn_emulator_shared_range(char** begin, char** end) {
-    *begin = __start_xnn_emulator_shared;
-    *end = __stop_xnn_emulator_shared;
-}
 __attribute__((visibility("default"))) void (*xnn_emulator_kernel(int i))(void**) {
     return xnn_emulator_entries[i].call;
 }

@@ -6,11 +6,16 @@ namespace xnn_emulator {
 
 enum Order : uint32_t { ascending, descending, random };
 
+struct Range {
+    char* begin;
+    uint64_t size;
+};
+
 struct Launch {
     void (*kernel)(void**);  // calls the kernel with arguments by address, as cuLaunchKernel takes them
     void** arguments;
-    char* shared_begin;  // the static __shared__ variables of the module
-    char* shared_end;
+    const Range* shared;  // the static __shared__ variables of the module, by address
+    uint64_t shared_count;
     const uint64_t* blocks;  // numbers of the blocks to run, in this order; null: all, ascending
     uint64_t block_count;
     uint64_t dynamic_shared_bytes;

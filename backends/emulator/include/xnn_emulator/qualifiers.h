@@ -1,10 +1,9 @@
 // The words that CUDA C++ adds to the language, and the built-in variables.
 #pragma once
 
-#define __CUDACC__ 1
-#define __CUDACC_RTC__ 1
+// __CUDACC_RTC__ and __CUDACC__ are not defined: this is neither NVRTC nor nvcc, and knows no PTX.
 #define __CUDA_ARCH__ 900
-#define XNN_EMULATOR 1  // for the rare kernel that must know
+#define XNN_EMULATOR 1
 
 #define __global__
 #define __device__
@@ -19,8 +18,10 @@
 #define __grid_constant__
 #define __builtin_align__(n) __attribute__((aligned(n)))
 
-// Shared variables gather in a section of their own, which is filled with poison before each block.
-#define __shared__ static __attribute__((section("xnn_emulator_shared")))
+// Blocks run one after another, so that one static variable serves them all. Python finds where these lie (the only
+// variables local to functions that are static) and has them filled with poison before each block. A section of their
+// own would be simpler, but GCC ignores the attribute in templates (bug 41091).
+#define __shared__ static
 
 #define threadIdx (::xnn_emulator::current->index)
 #define blockIdx (::xnn_emulator::grid.block_index)

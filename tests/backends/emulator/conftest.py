@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from xnn.backends.emulator import CompilerMissing, find_compiler
+
+
+def _no_compiler() -> str:
+    try:
+        find_compiler()
+    except CompilerMissing as error:
+        return str(error)
+    return ""
+
+
+NO_COMPILER = _no_compiler()
+
+
+@pytest.fixture(autouse=True)
+def _needs_compiler(request: pytest.FixtureRequest) -> None:
+    if NO_COMPILER and "without_compiler" not in request.keywords:
+        pytest.skip(NO_COMPILER)
