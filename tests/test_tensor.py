@@ -287,3 +287,34 @@ def test_tensor_copies(device):
 def test_tensor_of_integers_requires_no_gradient():
     with pytest.raises(TypeError, match="requires_grad: expected a real floating-point dtype, got int64"):
         xnn.tensor([1, 2], requires_grad=True)
+
+
+def test_a_single_element_is_formatted_as_a_number():
+    loss = xnn.tensor(1.23456, requires_grad=True)
+    assert f"{loss:.3f}" == "1.235"
+    assert f"{loss}" == str(loss)
+    with pytest.raises(ValueError, match="expected a Tensor with one element"):
+        format(xnn.tensor([1.0, 2.0]), ".3f")
+
+
+def test_a_missing_method_points_to_the_function():
+    x = xnn.tensor([1.0])
+    with pytest.raises(AttributeError, match=r"no attribute 'exp'; use xnn.exp\(tensor\)"):
+        x.exp()
+    with pytest.raises(AttributeError, match=r"use xnn.functional.softmax\(tensor\)"):
+        x.softmax(dim=0)
+    with pytest.raises(AttributeError, match=r"no attribute 'nonsense'$"):
+        _ = x.nonsense
+
+
+@pytest.mark.parametrize("data", ["abc", None, ["a", "b"], {"a": 1}])
+def test_a_tensor_holds_numbers(data):
+    with pytest.raises(TypeError, match="tensor: expected numbers"):
+        xnn.tensor(data)
+
+
+def test_an_operation_names_itself_where_it_gets_no_array():
+    with pytest.raises(TypeError, match=r"linear: expected an array .*, got list"):
+        xnn.functional.linear([[1.0]], xnn.tensor([[1.0]]))
+    with pytest.raises(TypeError, match=r"cross_entropy: expected an array .*, got list"):
+        xnn.functional.cross_entropy(xnn.tensor([[1.0]]), [0])

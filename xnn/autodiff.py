@@ -107,7 +107,15 @@ class Node:
 
 
 class Op(Generic[P, R]):
-    """A differentiable operation, made from its forward-and-backward definition by `op`."""
+    """A differentiable operation, made from its forward-and-backward definition by `op`.
+
+    Attributes:
+        forward: the definition.
+        kernels: faster functions of the same signature and results, by array type. The type of the first argument
+            alone decides: arrays of one call belong to one library, and a further look at each would cost every call.
+            So a kernel checks by itself what it relies on, such as the dtypes, and an operation that is to have
+            kernels takes an array first.
+    """
 
     def __init__(self, forward: Callable[P, tuple[R, Backward | None]]) -> None:
         functools.update_wrapper(self, forward)
@@ -159,7 +167,14 @@ class Op(Generic[P, R]):
         forward = self.forward
         if self.kernels:
             forward = self.kernels.get(type(values[0]), forward)
-        y, backward = forward(*values, **kwargs)
+        try:
+            y, backward = forward(*values, **kwargs)
+        except AttributeError as error:
+            if any(error.obj is value for value in values):
+                raise TypeError(
+                    f"{self.name}: expected an array (NumPy, CuPy, a Tensor, ...), got {type(error.obj).__name__}"
+                ) from error
+            raise
         if not wrapped or mode.plain:
             return y
         if not tracked or backward is None:

@@ -13,6 +13,7 @@ from xnn.backends.namespaces import (
     array_namespace,
     check_same_device,
     dtype_name,
+    has_dtype,
     is_array,
     unwrap,
 )
@@ -111,6 +112,22 @@ class Tensor:
 
     def __float__(self) -> float:
         return float(self.data)
+
+    def __format__(self, spec: str) -> str:
+        """``f"{loss:.4f}"`` formats a single element as the number that it is."""
+        return format(self.item(), spec) if spec else str(self)
+
+    if not TYPE_CHECKING:  # to a type checker, what is missing is missing
+
+        def __getattr__(self, name: str) -> Any:
+            from xnn import functional
+
+            hint = ""
+            if name in _api.__all__:
+                hint = f"; use xnn.{name}(tensor)"
+            elif name in functional.__all__:
+                hint = f"; use xnn.functional.{name}(tensor)"
+            raise AttributeError(f"'Tensor' object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __complex__(self) -> complex:
         return complex(self.data)
@@ -440,6 +457,10 @@ def tensor(data: Any, *, dtype: Any = None, device: DeviceLike = None, requires_
     place: Device | None = None if device is None else find_device(device)
     if not is_array(data):
         host = find_device("cpu").asarray(data)
+        if not (has_dtype(host, "numeric") or has_dtype(host, "bool")):
+            raise TypeError(
+                f"tensor: expected numbers, nested sequences of them or an array, got {data!r:.80}"
+            )
         if dtype is None and dtype_name(host.dtype) == "float64":
             dtype = "float32"
         data = host

@@ -121,3 +121,13 @@ def test_by_hand(device):
     t = leaf(device, [[-1.0, 2.0]])
     F.leaky_relu(t, negative_slope=0.5).backward(put(device, [[1.0, 1.0]]))
     assert_close(t.grad, np.asarray([[0.5, 1.0]]), device=device)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [("float16", 6e4), ("float32", 1e30), ("float64", 1e300)])
+def test_gelu_has_finite_gradients_at_extreme_inputs(dtype, largest):
+    x = np.asarray([-largest, -300.0, -10.5, 10.5, 300.0, largest], dtype=dtype)
+    for approximate in ("none", "tanh"):
+        with np.errstate(over="ignore"):
+            y, backward = F.gelu.vjp(x, approximate=approximate)
+            np.testing.assert_array_equal(y, np.maximum(x, 0))
+            np.testing.assert_allclose(backward(np.ones_like(x)), x > 0, rtol=0, atol=1e-20)

@@ -752,3 +752,51 @@ def test_a_kernel_for_another_type_is_not_used(monkeypatch):
     p.grad = np.full(2, math.pi)
     SignDescent([p], lr=0.5).step()
     assert_close(p.data, np.full(2, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "entry"),
+    [
+        (optim.RMSprop, {"momentum": 0.9}, "momentum_buffer"),
+        (optim.RMSprop, {"centered": True}, "grad_avg"),
+        (optim.Adam, {"amsgrad": True}, "max_exp_avg_sq"),
+        (optim.SGD, {"momentum": 0.9}, "momentum_buffer"),
+    ],
+)
+def test_options_can_be_switched_on_and_off_between_steps(make, change, entry):
+    """PyTorch raises a KeyError for the first three. What the option remembers begins with the step that needs it."""
+    rng = np.random.default_rng(0)
+    gradients = rng.standard_normal((6, 4))
+
+    def steps(optimizer, p, numbers):
+        for i in numbers:
+            p.grad = gradients[i].copy()
+            optimizer.step()
+
+    p = Parameter(np.zeros(4))
+    optimizer = make([p], lr=0.1)
+    before = {name: optimizer.param_groups[0][name] for name in change}
+    steps(optimizer, p, range(2))
+    assert entry not in optimizer.state.get(p, {})
+    optimizer.param_groups[0].update(change)
+
+    other = make([Parameter(p.data.copy())], lr=0.1)
+    q = other.param_groups[0]["params"][0]
+    other.load_state_dict(optimizer.state_dict())  # switched on, but nothing remembered yet
+    steps(optimizer, p, range(2, 4))
+    steps(other, q, range(2, 4))
+    assert entry in optimizer.state[p]
+    np.testing.assert_array_equal(p.data, q.data)
+
+    optimizer.param_groups[0].update(before)
+    steps(optimizer, p, [4])
+    other.load_state_dict(optimizer.state_dict())  # switched off, with what was remembered
+    q.data = p.data.copy()
+    steps(optimizer, p, [5])
+    steps(other, q, [5])
+    np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_a_module_in_place_of_its_parameters_is_named():
+    with pytest.raises(TypeError, match=r"got Linear; pass its parameters\(\)"):
+        optim.SGD(xnn.nn.Linear(2, 2), lr=0.1)

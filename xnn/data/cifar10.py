@@ -37,8 +37,7 @@ def cifar10(
     folder: Folder = None,
     download: bool = True,
 ) -> Dataset:
-    """CIFAR-10: photographs of ten kinds of things, 50,000 to train and 10,000 to test, images (N, 3, 32,
-    32). 170 MB.
+    """CIFAR-10: photographs of ten kinds of things, 50,000 to train and 10,000 to test, (N, 3, 32, 32). 170 MB.
 
     Arguments and errors as for `xnn.data.mnist`. Read from the binary version of the archive, so that nothing
     has to be unpickled.

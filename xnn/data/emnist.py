@@ -39,8 +39,7 @@ def emnist(
     folder: Folder = None,
     download: bool = True,
 ) -> Dataset:
-    """EMNIST: handwritten characters of NIST's collection in the form of MNIST, images (N, 1, 28, 28). 562
-    MB.
+    """EMNIST: handwritten characters of NIST's collection in the form of MNIST, (N, 1, 28, 28). 562 MB.
 
     Args:
         split: which characters: "byclass" (814,255 of 62 classes), "bymerge" (the same in 47 classes: letters

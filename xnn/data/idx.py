@@ -57,8 +57,7 @@ def read_idx(path: str | PathLike[str]) -> Array:
 
 
 def write_idx(path: str | PathLike[str], array: Array) -> None:
-    """Write an array as an IDX file, gzip'ed if ``path`` ends in ``.gz``; the same array gives the same
-    bytes.
+    """Write an array as an IDX file, gzip'ed if ``path`` ends in ``.gz``; the same array gives the same bytes.
 
     Raises:
         TypeError: the format has no such dtype.

@@ -1,5 +1,4 @@
-"""Checks that operations share, each with an error that names the operation, what it expected and what
-came."""
+"""Checks that operations share, each with an error that names the operation, what it expected and what came."""
 
 from __future__ import annotations
 
@@ -99,15 +98,13 @@ def check_class_indices(
 
 
 def check_some_weight(name: str, count: Array) -> None:
-    """Raise ValueError if the samples of a mean have no weight at all, where looking is free (else it is
-    NaN)."""
+    """Raise ValueError if the samples of a mean have no weight at all, where looking is free (else it is NaN)."""
     if reads_are_free(count) and not bool(count > 0):
         raise ValueError(f"{name}: the mean is not defined: every sample is ignored or has weight 0")
 
 
 def reduced(xp: Namespace, loss: Array, reduction: str) -> tuple[Array, Callable[[Any], Any]]:
-    """The reduced loss, and what brings the gradient of the result back to one of each element (it
-    broadcasts)."""
+    """The reduced loss, and what makes of its gradient one that broadcasts to that of each element."""
     if reduction == "none":
         return loss, lambda dy: dy
     if reduction == "sum":

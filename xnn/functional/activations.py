@@ -15,8 +15,10 @@ __all__ = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "
 
 
 def _row(xp: Namespace, x: Array, value: float) -> Array:
-    """``value`` as a row that broadcasts to x: NumPy's maximum and minimum take two arrays twice as fast as
-    an array and a number."""
+    """``value`` as a row that broadcasts to x.
+
+    NumPy's maximum and minimum take two arrays twice as fast as an array and a number.
+    """
     return xp.full(x.shape[-1:], value, dtype=x.dtype, device=x.device)
 
 
@@ -119,7 +121,9 @@ def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward]:
         cdf = erf_values(xp, x * math.sqrt(0.5))
     elif approximate == "tanh":
         k, c = math.sqrt(2 / math.pi), 0.044715
+        # Behind |x| = 10, t is ±1 in every dtype. Held there, x² does not overflow, and 0 · ∞ is no part of dy/dx.
         square = x * x
+        square = xp.minimum(square, _row(xp, x, 100.0))
         u = square * (k * c)
         u += k
         u *= x

@@ -12,8 +12,7 @@ from xnn.random import Generator, Key, default_generator
 
 
 def dropout(x: Array, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Any:
-    """Set each element to 0 with probability ``p`` and divide the others by 1 - p; the identity without
-    ``training``.
+    """Set each element to 0 with probability ``p`` and divide the others by 1 - p; y = x without ``training``.
 
     Args:
         x: any shape, a floating-point dtype.
@@ -40,11 +39,10 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, generator: Generato
 
 @op
 def keyed_dropout(x: Array, *, p: float, key: Key) -> tuple[Array, Backward]:
-    """y = m x / (1 - p), dx = m dy / (1 - p), with a mask m of independent elements, each 1 with probability
-    1 - p.
+    """y = m x / (1 - p), dx = m dy / (1 - p), with a random mask m.
 
-    The factor keeps the expectation of y at x. ``key`` alone decides the mask, so that the operation, run
-    again, gives the same.
+    The elements of m are independent, each 1 with probability 1 - p. The factor keeps the expectation of y at x.
+    ``key`` alone decides the mask, so that the operation, run again, gives the same.
 
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014).
     """

@@ -12,8 +12,7 @@ from xnn.functional._checks import normalize_dim
 
 
 def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Any:
-    """Join the dimensions ``start_dim`` to ``end_dim`` (both included) into one: (N, C, H, W) to (N, C H W)
-    for 1, -1.
+    """Join dimensions ``start_dim`` to ``end_dim`` (included) into one: (N, C, H, W) to (N, C H W) for 1, -1.
 
     A reshape: elements keep their order, and the gradient is reshaped back.
 
@@ -34,8 +33,7 @@ def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Any:
 
 
 def unflatten(x: Array, dim: int, sizes: Sequence[int]) -> Any:
-    """Split dimension ``dim`` into several of the given sizes, of which one may be -1: what `flatten` did,
-    undone.
+    """Split dimension ``dim`` into several of the given sizes, of which one may be -1: `flatten` undone.
 
     Raises:
         IndexError: there is no such dimension.

@@ -53,8 +53,7 @@ def huber_loss(
 def smooth_l1_loss(
     x: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0
 ) -> tuple[Array, Backward]:
-    """`huber_loss` with δ = β, divided by β: with r = x - t, r² / (2β) where |r| ≤ β, else |r| - β / 2, then
-    reduced.
+    """`huber_loss` with δ = β, divided by β: r² / (2β) where |r| ≤ β, r = x - t, else |r| - β / 2, then reduced.
 
     The slope far away stays 1 for every β; β = 0 is `l1_loss`.
 

@@ -19,8 +19,7 @@ from xnn.functional._checks import (
 def kl_div(
     log_probs: Array, target: Array, *, reduction: str = "mean", log_target: bool = False
 ) -> tuple[Array, Backward]:
-    """loss = t (ln t - ln q), elementwise, then reduced; 0 where t = 0. Summed, it is the divergence KL(t ‖
-    q).
+    """loss = t (ln t - ln q), elementwise, 0 where t = 0, then reduced. The sum is the divergence KL(t ‖ q).
 
     Args:
         log_probs: ln q, any shape, a floating-point dtype.

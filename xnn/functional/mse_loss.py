@@ -17,8 +17,7 @@ from xnn.functional._checks import (
 
 @op
 def mse_loss(x: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, Backward]:
-    """loss = (x - t)², elementwise, then reduced. dx = 2 (x - t) dy, dt = -dx; with "mean", divided by their
-    number.
+    """loss = (x - t)², elementwise, then reduced. dx = 2 (x - t) dy, dt = -dx; with "mean", over their number.
 
     Args:
         x: any shape, a floating-point dtype.

@@ -9,8 +9,10 @@ from xnn.functional._constants import ones_for
 
 
 def sum_along(xp: Namespace, x: Array, dim: int) -> Array:
-    """The sum along ``dim``, which stays with length 1. Along the last dimension it is a product with ones: on NumPy
-    several times as fast as xp.sum, whose loop starts anew for every row.
+    """The sum along ``dim``, which stays with length 1.
+
+    Along the last dimension it is a product with ones: on NumPy several times as fast as xp.sum, whose loop
+    starts anew for every row.
     """
     if dim != len(x.shape) - 1:
         return xp.sum(x, axis=dim, keepdims=True)

@@ -11,8 +11,7 @@ from xnn.random import Generator
 
 
 class Dropout(Module):
-    """In training mode, set each element to 0 with probability ``p`` and divide the others by 1 - p; else y =
-    x.
+    """In training mode, set elements to 0 with probability ``p`` and divide the others by 1 - p; else y = x.
 
     See `xnn.functional.dropout`.
 

@@ -10,8 +10,9 @@ from xnn.nn.module import Module
 
 
 class Flatten(Module):
-    """Join dimensions into one; by default all but the first: (N, C, H, W) to (N, C H W). See
-    `xnn.functional.flatten`.
+    """Join dimensions into one; by default all but the first: (N, C, H, W) to (N, C H W).
+
+    See `xnn.functional.flatten`.
 
     Args:
         start_dim: the first dimension to join.

@@ -13,8 +13,9 @@ from xnn.nn.parameter import Parameter
 
 
 class LayerNorm(Module):
-    """y = γ (x - μ) / √(σ² + ε) + β, with mean and variance over the last dimensions. See
-    `xnn.functional.layer_norm`.
+    """y = γ (x - μ) / √(σ² + ε) + β, with mean and variance over the last dimensions.
+
+    See `xnn.functional.layer_norm`.
 
     Args:
         normalized_shape: the lengths of the last dimensions; an integer means one.

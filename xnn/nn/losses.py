@@ -1,5 +1,4 @@
-"""Losses as Modules: ``loss = criterion(x, target)``. Formulas and errors stand with the functions they
-call."""
+"""Losses as Modules: ``loss = criterion(x, target)``. Formulas and errors stand with the functions they call."""
 
 from __future__ import annotations
 
@@ -35,8 +34,7 @@ class _Loss(Module):
         self.reduction = reduction
 
     def _register_weight(self, name: str, weight: Any) -> None:
-        """Keep weights as a buffer, so that they move with the Module: an array, a Tensor or a list of
-        numbers."""
+        """Keep weights as a buffer, so that they move with the Module: an array, a Tensor or a list of numbers."""
         if weight is not None:
             weight = unwrap(weight) if is_array(weight) else tensor(weight, dtype="float32").data
         self.register_buffer(name, weight)
@@ -47,8 +45,9 @@ class _Loss(Module):
 
 
 class CrossEntropyLoss(_Loss):
-    """Cross-entropy between softmax(logits) and class indices or probabilities. See
-    `xnn.functional.cross_entropy`.
+    """Cross-entropy between softmax(logits) and class indices or probabilities.
+
+    See `xnn.functional.cross_entropy`.
 
     Args:
         weight: one factor per class, shape (C,); kept as a buffer.
@@ -78,8 +77,7 @@ class CrossEntropyLoss(_Loss):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Any, target: Any) -> Any:
-        """Logits of shape (N, C, ...), class indices of shape (N, ...) or probabilities of the shape of the
-        logits."""
+        """Logits (N, C, ...); class indices (N, ...) or probabilities of the shape of the logits."""
         return F.cross_entropy(
             logits,
             target,
@@ -122,8 +120,9 @@ class MSELoss(_Loss):
 
 
 class SoftmaxMSELoss(_Loss):
-    """Mean squared error between softmax(logits) and probabilities or classes. See
-    `xnn.functional.softmax_mse_loss`.
+    """Mean squared error between softmax(logits) and probabilities or classes.
+
+    See `xnn.functional.softmax_mse_loss`.
 
     Args:
         dim: the dimension of the classes.

@@ -121,8 +121,7 @@ class Module:
                 registry.pop(name, None)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """Register a parameter by name; None reserves the name for a parameter that is left out
-        (``bias=False``)."""
+        """Register a parameter by name; None reserves the name for one that is left out (``bias=False``)."""
         self._check_name(name)
         if parameter is not None and not isinstance(parameter, Parameter):
             raise TypeError(
@@ -132,8 +131,7 @@ class Module:
         object.__setattr__(self, name, parameter)
 
     def register_buffer(self, name: str, value: Array | int | None, persistent: bool = True) -> None:
-        """Register a plain array (or an integer, kept on the host) that belongs to the state but is not
-        trained.
+        """Register a plain array (or an integer, kept on the host) that belongs to the state but is not trained.
 
         A buffer that is not ``persistent`` moves with the Module but is left out of `state_dict`.
         """

@@ -42,7 +42,8 @@ def adam(
     average_(m, g, beta1)
     average_square_(v, g, beta2)
     if amsgrad:
-        v = state["max_exp_avg_sq"] = xp.maximum(state["max_exp_avg_sq"], v)
+        largest = state.get("max_exp_avg_sq", v)  # v alone if the option was switched on after the first step
+        v = state["max_exp_avg_sq"] = xp.maximum(largest, v)
     root_c2 = math.sqrt(1 - beta2**t)
     denominator = xp.sqrt(v)
     denominator += eps * root_c2
@@ -66,7 +67,7 @@ class Adam(Optimizer):
         eps: ε, outside of the root. In float16 the default is rounded to 0: take 1e-4 or more there.
         weight_decay: λ of the penalty ½ λ ‖θ‖². `AdamW` has the form that is usually better.
         amsgrad: divide by the largest v so far (Reddi et al., "On the convergence of Adam and beyond", 2018;
-            as in PyTorch the bias is corrected after the maximum).
+            as in PyTorch the bias is corrected after the maximum). May be switched on between steps.
         maximize: climb instead.
         decoupled_weight_decay: as `AdamW`.
 
@@ -81,6 +82,8 @@ class Adam(Optimizer):
         "eps": NON_NEGATIVE,
         "weight_decay": NON_NEGATIVE,
     }
+
+    optional_state: ClassVar = frozenset({"max_exp_avg_sq"})
 
     def __init__(
         self,

@@ -63,7 +63,7 @@ class Optimizer:
 
     rule: ClassVar[Rule]
     limits: ClassVar[Mapping[str, Limits]] = {}
-    # Entries of the state that may be there or not, whatever `new_state` begins with.
+    # Entries of the state that may be there or not, since their option may be switched on and off between steps.
     optional_state: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
@@ -73,6 +73,11 @@ class Optimizer:
         if isinstance(params, Tensor) or is_array(params):
             raise TypeError(
                 f"{self._name}: expected a list of Tensors or of groups, got one {type(params).__name__}"
+            )
+        if not hasattr(params, "__iter__"):
+            hint = "; pass its parameters()" if hasattr(params, "parameters") else ""
+            raise TypeError(
+                f"{self._name}: expected a list of Tensors or of groups, got {type(params).__name__}{hint}"
             )
         entries = list(params)
         if not entries:
@@ -296,9 +301,10 @@ class Optimizer:
         entries = {k: v for k, v in entries.items() if v is not None}
         # PyTorch counts steps where nothing here depends on the count.
         given = set(entries) - ({"step"} - set(required) - self.optional_state)
-        if not set(required) <= given <= set(required) | self.optional_state:
+        needed = set(required) - self.optional_state
+        if not needed <= given <= needed | self.optional_state:
             raise ValueError(
-                f"{where}: expected the entries {sorted(required)}"
+                f"{where}: expected the entries {sorted(needed)}"
                 + (f" and perhaps {sorted(self.optional_state)}" if self.optional_state else "")
                 + f", got {sorted(entries)}"
             )

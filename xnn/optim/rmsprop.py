@@ -33,7 +33,7 @@ def rmsprop(
     g = downhill(param, grad, weight_decay, maximize)
     average_square_(v, g, alpha)
     if centered:
-        mean = state["grad_avg"]
+        mean = _buffer(state, "grad_avg", param)
         average_(mean, g, alpha)
         variance = mean * mean
         variance *= -1.0
@@ -44,13 +44,20 @@ def rmsprop(
     denominator += eps
     step = g / denominator
     if momentum:
-        b = state["momentum_buffer"]
+        b = _buffer(state, "momentum_buffer", param)
         b *= momentum
         b += step
         param -= lr * b
     else:
         step *= lr
         param -= step
+
+
+def _buffer(state: State, name: str, param: Array) -> Array:
+    """An entry of the state; it starts at 0 where its option was switched on after the first step."""
+    if name not in state:
+        state[name] = array_namespace(param).zeros_like(param)
+    return state[name]
 
 
 class RMSprop(Optimizer):
@@ -70,6 +77,8 @@ class RMSprop(Optimizer):
         momentum: μ.
         centered: divide by an estimate of the standard deviation of the gradient.
         maximize: climb instead.
+
+    ``momentum`` and ``centered`` may be switched on and off between steps.
     """
 
     rule = rmsprop
@@ -80,6 +89,8 @@ class RMSprop(Optimizer):
         "weight_decay": NON_NEGATIVE,
         "momentum": NON_NEGATIVE,
     }
+
+    optional_state: ClassVar = frozenset({"momentum_buffer", "grad_avg"})
 
     def __init__(
         self,
