@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import math
 import os
 import pkgutil
 import threading
@@ -28,7 +29,17 @@ from typing import Any, NamedTuple, TypeVar
 
 from xnn.backends.namespaces import dtype_name
 
-__all__ = ["KERNELS", "Case", "Registered", "Work", "activate", "deactivate", "kernel", "without_kernels"]
+__all__ = [
+    "KERNELS",
+    "Case",
+    "Registered",
+    "Work",
+    "activate",
+    "deactivate",
+    "kernel",
+    "sample",
+    "without_kernels",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,6 +116,17 @@ def kernel(
         return function
 
     return register
+
+
+def sample(device: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+    """Normal numbers for a `Case`: 2^20 of them are drawn and repeated on the device, since drawing takes time."""
+    from xnn.backends import host_random
+
+    count = math.prod(shape)
+    drawn = device.asarray(host_random.normal((0, 0), (min(count, 2**20),), 0.0, 1.0, "float32"), dtype=dtype)
+    if drawn.shape[0] < count:
+        drawn = device.xp.tile(drawn, (-(-count // drawn.shape[0]),))[:count]
+    return device.xp.reshape(drawn, shape)
 
 
 class _Switch(threading.local):

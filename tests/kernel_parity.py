@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from xnn.backends import to_host
 from xnn.backends.registry import KERNELS
 

@@ -9,7 +9,6 @@ __all__ = ["CudaDevice", "prepare", "report", "usable_device"]
 def prepare() -> None:
     """Called once, when the first CuPy array is met: from then on operations on CuPy arrays go to the kernels."""
     import cupy
-
     from xnn.backends.registry import activate
 
     activate("cupy", cupy.ndarray)

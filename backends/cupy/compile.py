@@ -1,7 +1,7 @@
 """Compile every kernel for every dtype and architecture, without a GPU, exactly as CuPy does when it runs them.
 
     python -m xnn.backends.cupy.compile                     everything, compared with kernels/RESOURCES.csv
-    python -m xnn.backends.cupy.compile --update            the same, and rewrite the table
+    python -m xnn.backends.cupy.compile --update            the same, and rewrite the table (or rows of named files)
     python -m xnn.backends.cupy.compile softmax --arch 90   one file for one architecture: the quick check while writing
 
 It needs CuPy 14, NVRTC and the CUDA headers, three packages of pip, and no driver. ``ci/kernels`` installs them.
@@ -93,10 +93,14 @@ def run(job: Job) -> list[Resources] | Failure:
         return Failure(str(job), str(error))
     found = _read_log(log, _shown(job.types), job.arch)
     if {r.kernel for r in found} != set(source.signatures):
-        return Failure(str(job), f"expected the compiler's report of {', '.join(source.signatures)}, got:\n{log}")
+        return Failure(
+            str(job), f"expected the compiler's report of {', '.join(source.signatures)}, got:\n{log}"
+        )
     wrong = [f"{r.kernel} spills {r.spilled} bytes" for r in found if r.spilled]
     if "float64" not in dict(job.types).values() and re.search(r"[Dd]ouble", log):
-        wrong += [line for line in log.splitlines() if re.search(r"[Dd]ouble", line)]
+        wrong.append(
+            f"double arithmetic, as in x * 0.1 for x * 0.1f ({len(re.findall('[Dd]ouble', log))} instructions)"
+        )
     return Failure(str(job), "\n".join(wrong)) if wrong else found
 
 
@@ -112,9 +116,14 @@ def _read_log(log: str, types: str, arch: int) -> list[Resources]:
         spilled = number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads")
         found.append(
             Resources(
-                name, types, arch, number(r"Used (\d+) registers"), number(r"(\d+) bytes smem"),
-                number(r"(\d+) bytes stack frame"), spilled,
-            )  # fmt: skip
+                name,
+                types,
+                arch,
+                number(r"Used (\d+) registers"),
+                number(r"(\d+) bytes smem"),
+                number(r"(\d+) bytes stack frame"),
+                spilled,
+            )
         )
     return found
 
@@ -206,16 +215,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if failures:
         print(f"\n{len(failures)} of the compilations failed, see above", file=sys.stderr)
         return 1
-    if names or given.arch:
-        return 0
     table = _read_table()
-    if given.update:
+    if given.update and not given.arch:
+        compiled = {r.kernel for r in rows}
+        others = [r for r in table.get(cuda, ()) if names and r.kernel not in compiled]
         table = {c: r for c, r in table.items() if c.partition(".")[0] != str(major)}
-        _write_table({**table, cuda: rows})
+        _write_table({**table, cuda: others + rows})
+        return 0
+    if names or given.arch:
         return 0
     if cuda not in table:
         known = ", ".join(table) or "none"
-        print(f"\n{TABLE.name} has no rows of CUDA {cuda} (it has {known}): run again with --update", file=sys.stderr)
+        print(
+            f"\n{TABLE.name} has no rows of CUDA {cuda} (it has {known}): run again with --update",
+            file=sys.stderr,
+        )
         return 1
     lines = _differences(table[cuda], rows)
     if lines:

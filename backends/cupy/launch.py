@@ -23,11 +23,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-
-from xnn.backends.cupy.source import ACCUMULATORS, DTYPES, KernelSource, Parameter, Signature, options, read_source
+from xnn.backends.cupy.source import (
+    ACCUMULATORS,
+    DTYPES,
+    KernelSource,
+    Parameter,
+    Signature,
+    options,
+    read_source,
+)
 from xnn.backends.namespaces import Array, dtype_name
 
-__all__ = ["Kernel", "KernelFile", "Runtime", "ceil_div", "register_runtime"]
+__all__ = ["Kernel", "KernelFile", "Runtime", "ceil_div", "register_runtime", "runtime_of"]
 
 _STATIC_SHARED_MEMORY = 48 * 1024  # what a block may use without asking the driver for more
 
@@ -51,6 +58,9 @@ class Runtime(Protocol):
 
     def max_shared_memory(self, device: Any) -> int:
         """The most bytes of dynamic shared memory that a block may ask for."""
+
+    def address(self, array: Array) -> int:
+        """Where the array's first element lies, for a `Table` of arrays."""
 
 
 class CupyRuntime:
@@ -80,6 +90,10 @@ class CupyRuntime:
         """As the driver says."""
         return int(self._cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"])
 
+    def address(self, array: Array) -> int:
+        """The device pointer."""
+        return int(array.data.ptr)
+
 
 _runtimes: dict[type, Runtime] = {}
 
@@ -89,7 +103,8 @@ def register_runtime(array_type: type, runtime: Runtime) -> None:
     _runtimes[array_type] = runtime
 
 
-def _runtime_of(array: Any) -> Runtime | None:
+def runtime_of(array: Any) -> Runtime | None:
+    """What runs kernels on arrays of this type; None if nothing does."""
     runtime = _runtimes.get(type(array))
     if runtime is None and type(array).__module__.partition(".")[0] == "cupy" and hasattr(array, "data"):
         runtime = CupyRuntime()
@@ -189,6 +204,9 @@ class Kernel:
         device: Any = None
         first = ""
         for p in self.signature.parameters:
+            if p.lists:
+                runtime, device, first = *self._check_table(p, arguments[p.name], grid, chosen), p.name
+                continue
             if not p.pointer:
                 continue
             array = arguments[p.name]
@@ -196,7 +214,7 @@ class Kernel:
                 if not p.optional:
                     raise TypeError(f"{self._at(p)}: expected an array, got None")
                 continue
-            its_runtime = _runtimes.get(type(array)) or _runtime_of(array)
+            its_runtime = _runtimes.get(type(array)) or runtime_of(array)
             if its_runtime is None:
                 raise TypeError(f"{self._at(p)}: expected a CUDA array, got {type(array).__name__}")
             if runtime is None:
@@ -207,7 +225,7 @@ class Kernel:
                     f"got one on {its_runtime.device(array)}"
                 )
             self._check_array(p, array, arguments)
-            self._check_dtype(p, array, chosen)
+            self._check_dtype(p, array.dtype, chosen)
         if runtime is None:
             raise TypeError(f"{self._where()}: expected at least one array")
         open_types = self.file.source.types
@@ -216,7 +234,7 @@ class Kernel:
             raise TypeError(f"{self._where()}: expected types={{...}} to say which type {missing} is")
         converted = tuple(
             [
-                arguments[p.name] if p.pointer else self._number(p, arguments[p.name], chosen)
+                arguments[p.name] if p.pointer or p.lists else self._number(p, arguments[p.name], chosen)
                 for p in self.signature.parameters
             ]
         )
@@ -251,7 +269,9 @@ class Kernel:
         missing = [p.name for p in self.signature.parameters if p.name not in arguments]
         unknown = [name for name in arguments if name not in self._names]
         got = "; ".join(
-            f"{what} {', '.join(names)}" for what, names in (("missing:", missing), ("unknown:", unknown)) if names
+            f"{what} {', '.join(names)}"
+            for what, names in (("missing:", missing), ("unknown:", unknown))
+            if names
         )
         return f"{self._where()}: expected {', '.join(p.name for p in self.signature.parameters)}; {got}"
 
@@ -270,13 +290,31 @@ class Kernel:
         if array.size != size:
             raise ValueError(f"{self._at(p)}: expected {p.size} = {size} elements, got shape {array.shape}")
 
-    def _check_dtype(self, p: Parameter, array: Array, chosen: dict[str, str]) -> None:
-        got = _name_of(array.dtype)
+    def _check_table(
+        self, p: Parameter, table: Any, grid: Sequence[int], chosen: dict[str, str]
+    ) -> tuple[Runtime, Any]:
+        """The arrays were checked when the table was made (tables.py), but for the types that this kernel wants."""
+        layout = getattr(table, "layout", None)
+        if layout is None:
+            raise TypeError(f"{self._at(p)}: expected a Table, got {type(table).__name__}")
+        if math.prod(grid) != table.blocks:
+            raise ValueError(
+                f"{self._where()}: grid: expected the table's {table.blocks} blocks, got {tuple(grid)}"
+            )
+        for of in p.lists:
+            if of.name in layout.dtypes:
+                self._check_dtype(of, layout.dtypes[of.name], chosen)
+        return layout.runtime, layout.device
+
+    def _check_dtype(self, p: Parameter, dtype: Any, chosen: dict[str, str]) -> None:
+        got = _name_of(dtype)
         choices = self.file.source.types.get(p.type)
         if choices is not None:
             want = chosen.setdefault(p.type, got)
             if got not in choices:
-                raise TypeError(f"{self._at(p)}: expected {p.type}* with {p.type} of {', '.join(choices)}, got {got}")
+                raise TypeError(
+                    f"{self._at(p)}: expected {p.type}* with {p.type} of {', '.join(choices)}, got {got}"
+                )
         elif p.type == "A":
             if "T" not in chosen:
                 self._choose_t(chosen)
@@ -316,13 +354,17 @@ class Kernel:
             if not low <= number <= high:
                 raise ValueError(f"{self._at(p)}: expected {p.type} in [{low}, {high}], got {number}")
             return scalar(number)
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        if isinstance(value, (bool, np.bool_)) or not isinstance(
+            value, (int, float, np.integer, np.floating)
+        ):
             raise TypeError(f"{self._at(p)}: expected a number, got {type(value).__name__} {value!r}")
         if math.isfinite(value) and abs(value) > float(np.finfo(scalar).max):
             raise ValueError(f"{self._at(p)}: expected a number within {dtype}, got {value!r}")
         return scalar(value)
 
-    def _dimensions(self, what: str, given: Sequence[int], limits: tuple[int, int, int]) -> tuple[int, int, int]:
+    def _dimensions(
+        self, what: str, given: Sequence[int], limits: tuple[int, int, int]
+    ) -> tuple[int, int, int]:
         sizes = tuple(given)
         if not 1 <= len(sizes) <= 3:
             raise ValueError(f"{self._where()}: {what}: expected one to three numbers, got {given!r}")
@@ -343,7 +385,11 @@ class _Function:
         self._allowed = _STATIC_SHARED_MEMORY
 
     def __call__(
-        self, grid: tuple[int, int, int], block: tuple[int, int, int], args: tuple[Any, ...], shared_memory: int
+        self,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        args: tuple[Any, ...],
+        shared_memory: int,
     ) -> None:
         if shared_memory > self._allowed:
             self._function.max_dynamic_shared_size_bytes = self._allowed = shared_memory

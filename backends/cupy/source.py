@@ -1,4 +1,4 @@
-"""The source of a kernel, and what the launch code needs to know of it: read out of the ``.cu`` file, said nowhere else.
+"""The source of a kernel, and what the launch code needs to know of it: read out of the ``.cu`` file, its one place.
 
 A ``.cu`` file has the form
 
@@ -154,7 +154,9 @@ def _inlined(path: Path, seen: set[Path]) -> str:
         beside, shared = path.parent / included[1], DIRECTORY / included[1]
         header = beside if beside.exists() else shared
         if not header.exists():
-            raise SourceError(f"{path.name}:{number}: there is no file {included[1]!r} beside it or in kernels/")
+            raise SourceError(
+                f"{path.name}:{number}: there is no file {included[1]!r} beside it or in kernels/"
+            )
         if header.resolve() not in seen:
             lines.append(_inlined(header, seen))
         lines.append(f'#line {number + 1} "{path.name}"')
@@ -191,7 +193,9 @@ def _constants(code: str) -> dict[str, int]:
 def _signatures(path: Path, code: str) -> dict[str, Signature]:
     constants = _constants(code)
     found = {}
-    start = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\(\s*(\w+)[^)]*\)\s*)?(\w+)\s*\(')
+    start = re.compile(
+        r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\(\s*(\w+)[^)]*\)\s*)?(\w+)\s*\('
+    )
     for match in start.finditer(code):
         bounds, name = match.groups()
         max_threads = 1024
@@ -227,7 +231,10 @@ def _until_closed(text: str) -> str:
     return "\n".join(taken)
 
 
-_DECLARATION = re.compile(r"(?P<const>const\s+)?(?:__grid_constant__\s+)?(?P<type>[\w ]+?)\s*(?P<pointer>\*)?\s*(?:__restrict__\s+)?(?P<name>\w+)")
+_DECLARATION = re.compile(
+    r"(?P<const>const\s+)?(?:__grid_constant__\s+)?(?P<type>[\w ]+?)\s*"
+    r"(?P<pointer>\*)?\s*(?:__restrict__\s+)?(?P<name>\w+)"
+)
 
 
 def _parameters(where: str, text: str) -> tuple[Parameter, ...]:
@@ -241,7 +248,9 @@ def _parameters(where: str, text: str) -> tuple[Parameter, ...]:
             if match["name"] in _RESERVED:
                 raise SourceError(f"{where}: the launch call uses the name {match['name']!r} itself")
             if match["type"] == "Table":
-                parameters.append(Parameter(match["name"], "Table", lists=_lists(where, declaration, comment)))
+                parameters.append(
+                    Parameter(match["name"], "Table", lists=_lists(where, declaration, comment))
+                )
                 continue
             if not match["pointer"]:
                 parameters.append(Parameter(match["name"], match["type"]))
@@ -261,15 +270,24 @@ def _parameters(where: str, text: str) -> tuple[Parameter, ...]:
                 ) from None
             parameters.append(
                 Parameter(
-                    match["name"], match["type"], True, match["const"] is not None, size["null"] is not None,
-                    size["size"], formula,
-                )  # fmt: skip
+                    match["name"],
+                    match["type"],
+                    True,
+                    match["const"] is not None,
+                    size["null"] is not None,
+                    size["size"],
+                    formula,
+                )
             )
+    if any(p.lists for p in parameters[1:]):
+        raise SourceError(f"{where}: expected a Table as the first parameter, and one only")
     numbers = {p.name for p in parameters if not p.pointer}
     for p in parameters:
         if p.formula is not None and not set(p.formula.co_names) <= numbers:
             missing = ", ".join(sorted(set(p.formula.co_names) - numbers))
-            raise SourceError(f"{where}: the size of {p.name}, {p.size!r}, names {missing}: no number it is given")
+            raise SourceError(
+                f"{where}: the size of {p.name}, {p.size!r}, names {missing}: no number it is given"
+            )
     return tuple(parameters)
 
 

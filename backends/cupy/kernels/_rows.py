@@ -46,6 +46,6 @@ class Rows(NamedTuple):
 
     @property
     def threads(self) -> int:
-        """How many threads a block gets that works on one long row: about four vectors each, as far as there are 512."""
+        """How many threads a block gets that works on one long row: some vectors each, and 512 at most."""
         vectors = ceil_div(self.columns * self.itemsize, 16)
         return 128 if vectors <= 1024 else 256 if vectors <= 2048 else 512

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from xnn.autodiff import Backward
 from xnn.backends.cupy.kernels._rows import MAX_COLUMNS, Rows
 from xnn.backends.cupy.launch import KernelFile
 from xnn.backends.namespaces import Array, array_namespace
-from xnn.backends.registry import Case, Work, kernel
+from xnn.backends.registry import Case, Work, kernel, sample
+
+from xnn.autodiff import Backward
 from xnn.functional.softmax import log_softmax, softmax
 
 kernels = KernelFile("softmax")
@@ -34,7 +35,7 @@ def _run(x: Array, dim: int, logarithmic: bool) -> Any:
 
 
 def _launch(name: str, rows: Rows, logarithmic: bool, **arrays: Array) -> None:
-    numbers = {"rows": rows.rows, "columns": rows.columns, "logarithmic": logarithmic}
+    numbers: dict[str, Any] = {"rows": rows.rows, "columns": rows.columns, "logarithmic": logarithmic}
     if rows.short:
         threads = kernels.constants["THREADS"]
         launch = kernels[f"{name}_by_lanes"]
@@ -50,9 +51,7 @@ def _launch(name: str, rows: Rows, logarithmic: bool, **arrays: Array) -> None:
 
 def _case(rows: int, columns: int) -> Case:
     def make(device: Any, dtype: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        from xnn import init
-
-        return (init.normal((rows, columns), dtype=dtype, device=device),), {}
+        return (sample(device, dtype, (rows, columns)),), {}
 
     n = rows * columns
     # Subtract, exponential, add, divide; and of the derivative multiply, add, subtract, multiply.

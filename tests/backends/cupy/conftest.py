@@ -3,9 +3,9 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
+from xnn.backends.emulator.device import emulated_device
 
 import xnn
-from xnn.backends.emulator.device import emulated_device
 
 
 def _cupy() -> list[str]:

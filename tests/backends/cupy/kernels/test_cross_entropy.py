@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 from kernel_parity import assert_near, kernel_of, wide
-
 from xnn.backends.emulator import emulation
 from xnn.backends.registry import activate, deactivate
+
 from xnn.functional import cross_entropy
 
 FLOAT32 = np.dtype(np.float32)
@@ -151,7 +151,13 @@ def test_rows_that_begin_between_vectors(gpu, rng, offset, classes):
         (np.zeros((2, 3)), np.zeros((2,), int), {"reduction": "max"}, ValueError, "expected reduction"),
         (np.zeros((2, 3)), np.zeros((2,), int), {"label_smoothing": 2}, ValueError, "label_smoothing in"),
         (np.zeros((2, 3), int), np.zeros((2,), int), {}, TypeError, "floating-point"),
-        (np.zeros((2, 3)), np.zeros((2,), int), {"weight": np.zeros(2)}, ValueError, "expected weight of shape"),
+        (
+            np.zeros((2, 3)),
+            np.zeros((2,), int),
+            {"weight": np.zeros(2)},
+            ValueError,
+            "expected weight of shape",
+        ),
     ],
 )
 def test_errors_are_those_of_the_operation(gpu, logits, target, options, error, message):

@@ -5,9 +5,9 @@ import importlib
 import numpy as np
 import pytest
 from kernel_parity import assert_near, kernel_of, wide
+from xnn.backends.emulator import emulation
 
 import xnn
-from xnn.backends.emulator import emulation
 from xnn.functional import log_softmax, softmax
 
 # Lanes of a warp: 1 column, 1 lane, ragged vectors, a full warp, its last row. Blocks: kept rows and rows read again.
