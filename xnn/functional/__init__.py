@@ -3,9 +3,11 @@
 from xnn.functional.accuracy import accuracy
 from xnn.functional.activations import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from xnn.functional.batch_norm import batch_norm, batch_norm_training
+from xnn.functional.bias_activation import bias_gelu, bias_silu
 from xnn.functional.binary_cross_entropy import binary_cross_entropy_with_logits
 from xnn.functional.cross_entropy import cross_entropy
 from xnn.functional.dropout import dropout, keyed_dropout
+from xnn.functional.embedding import embedding
 from xnn.functional.erf import erf
 from xnn.functional.flatten import flatten, unflatten
 from xnn.functional.huber_loss import huber_loss, smooth_l1_loss
@@ -22,10 +24,13 @@ __all__ = [
     "accuracy",
     "batch_norm",
     "batch_norm_training",
+    "bias_gelu",
+    "bias_silu",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "dropout",
     "elu",
+    "embedding",
     "erf",
     "flatten",
     "gelu",

@@ -15,6 +15,7 @@ from xnn.nn.activations import (
 from xnn.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from xnn.nn.container import Sequential
 from xnn.nn.dropout import Dropout
+from xnn.nn.embedding import Embedding
 from xnn.nn.flatten import Flatten, Unflatten
 from xnn.nn.identity import Identity
 from xnn.nn.layer_norm import LayerNorm
@@ -41,6 +42,7 @@ __all__ = [
     "BatchNorm2d",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "Flatten",
     "HuberLoss",
     "Identity",
