@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
+from xnn.autodiff import op
 from xnn.backends import Device, device_of
 from xnn.backends import device as find_device
 from xnn.backends.namespaces import Array, array_namespace, dtype_name, reads_are_free, unwrap
@@ -51,20 +53,42 @@ def clip_grad_norm_(
         return place.asarray(0.0, dtype="float32")
     grads = [unwrap(t.grad) for t in having]
     place = device_of(grads[0])
-    total = _norm([_brought(place, _norm_of(g, p)) for g in grads], p)
+    groups = _alike(grads)
+    norms = [_brought(place, total_norm.vjp(*[grads[i] for i in those], p=p)[0]) for those in groups]
+    total = norms[0] if len(norms) == 1 else _norm(norms, p)
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(
             f"clip_grad_norm_: expected gradients with a finite norm, got {float(total)}; "
             "error_if_nonfinite=False clips them all the same"
         )
-    xp = array_namespace(total)
-    factor = float(max_norm) / (total + 1e-6)
-    factor = xp.minimum(factor, xp.ones_like(factor))
-    if reads_are_free(total) and float(factor) == 1.0:
+    max_norm = float(max_norm)
+    if reads_are_free(total) and max_norm >= float(total) + 1e-6:
         return total
-    for t, g in zip(having, grads, strict=True):
-        t.grad = g * _brought(device_of(g), factor, g.dtype)
+    for those in groups:
+        of_group = [grads[i] for i in those]
+        there = total if len(groups) == 1 else _brought(device_of(of_group[0]), total)
+        for i, scaled in zip(those, scale_to_norm.vjp(there, *of_group, max_norm=max_norm)[0], strict=True):
+            having[i].grad = scaled
     return total
+
+
+@op
+def total_norm(*grads: Array, p: float) -> tuple[Array, None]:
+    """‖g‖ₚ of arrays of one dtype on one device, as of one long vector: at least in float32. No gradient flows back."""
+    return _norm([_norm_of(g, p) for g in grads], p), None
+
+
+@op
+def scale_to_norm(total: Array, *grads: Array, max_norm: float) -> tuple[tuple[Array, ...], None]:
+    """g min(1, max_norm / (total + 10⁻⁶)) for each array, in new arrays. No gradient flows back.
+
+    ``total`` has no dimensions; it is on the device of the others and may have more precision.
+    """
+    xp = array_namespace(total)
+    factor = max_norm / (total + 1e-6)
+    factor = xp.minimum(factor, xp.ones_like(factor))
+    factor = xp.astype(factor, grads[0].dtype, copy=False)
+    return tuple([g * factor for g in grads]), None
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -87,6 +111,14 @@ def _tensors(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
         if not isinstance(t, Tensor):
             raise TypeError(f"{name}: expected Tensors, got {type(t).__name__}")
     return tensors
+
+
+def _alike(grads: list[Array]) -> list[list[int]]:
+    """The numbers of those of one dtype on one device, which an operation takes together."""
+    members: dict[tuple[Any, ...], list[int]] = {}
+    for i, g in enumerate(grads):
+        members.setdefault((type(g), g.dtype, str(g.device)), []).append(i)
+    return list(members.values())
 
 
 def _norm_of(g: Array, p: float) -> Array:

@@ -10,7 +10,10 @@
 #include "tables.cuh"
 
 constexpr int THREADS = 256;
-constexpr int SUM = 0, SQUARES = 1, LARGEST = 2;  // which norm
+
+constexpr int SUM = 0;  // which norm: 1, 2, infinity
+constexpr int SQUARES = 1;
+constexpr int LARGEST = 2;
 
 // NaN, if there is one, wins; fmax would drop it.
 struct LargestOrNaN {
