@@ -14,7 +14,7 @@ import array_api_compat
 from xnn.backends import cupy as _cuda
 from xnn.backends import numpy as _cpu
 from xnn.backends.device import Device, Memory, NamespaceDevice
-from xnn.backends.errors import DeviceError
+from xnn.backends.errors import DeviceError, OutOfMemoryError
 from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name, is_array, unwrap
 from xnn.backends.registry import without_kernels
 
@@ -29,6 +29,7 @@ __all__ = [
     "DeviceReport",
     "Memory",
     "Namespace",
+    "OutOfMemoryError",
     "array_namespace",
     "device",
     "device_of",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
 from xnn.backends.namespaces import Array, Namespace, array_namespace, dtype_name, is_array, unwrap
@@ -14,10 +16,17 @@ _DTYPES = (
 
 
 class Memory(NamedTuple):
-    """Memory of a device in bytes."""
+    """Memory of a device in bytes.
+
+    Attributes:
+        used: by the arrays of this process.
+        total: of the device.
+        peak: the most that this process has had to hold at once so far, or None where nobody counts.
+    """
 
     used: int
     total: int
+    peak: int | None = None
 
 
 class Device(ABC):
@@ -47,6 +56,35 @@ class Device(ABC):
     def memory(self) -> Memory | None:
         """Bytes in use and in all, or None where that is not known."""
         return None
+
+    def explaining_errors(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, an error that says that the device is out of memory becomes an `OutOfMemoryError`."""
+        return contextlib.nullcontext()
+
+    def overflow_is_expected(self) -> contextlib.AbstractContextManager[Any]:
+        """Within it, results too large for their dtype, and what is computed from them, cause no warning."""
+        return contextlib.nullcontext()
+
+    def allow_tf32(self) -> None:
+        """From now on let float32 matrix products round their factors to TF32, where the device has that.
+
+        Raises:
+            DeviceError: it is too late for that in this process.
+        """
+        return
+
+    def upload(self, batches: Generator[Any, None, None], ahead: int) -> Generator[Any, None, None]:
+        """Each batch (an array, or a tuple or dict of them) on this device.
+
+        Args:
+            batches: closed with the generator that is returned.
+            ahead: how many batches may be on their way while one is in use. Only some devices make use of it.
+        """
+        try:
+            for batch in batches:
+                yield each_array(self.asarray, batch)
+        finally:
+            batches.close()
 
     def dtype(self, dtype: Any) -> Any:
         """The dtype of this device's namespace for a dtype of any namespace, or a name such as ``"float32"``."""
@@ -80,6 +118,15 @@ class Device(ABC):
 
     def __str__(self) -> str:
         return self.name
+
+
+def each_array(function: Callable[[Array], Array], batch: Any) -> Any:
+    """The batch with ``function`` of each array in it."""
+    if isinstance(batch, Mapping):
+        return {name: function(x) for name, x in batch.items()}
+    if is_array(batch):
+        return function(batch)
+    return tuple(function(x) for x in batch)
 
 
 class NamespaceDevice(Device):

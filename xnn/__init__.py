@@ -9,7 +9,7 @@ from xnn.tensor import Tensor, tensor  # isort: skip  (first: the engine and the
 from xnn import array_api, functional, init, nn, random
 from xnn.array_api import *  # noqa: F403
 from xnn.autodiff import enable_grad, grad, is_grad_enabled, no_grad, op, value_and_grad, vjp
-from xnn.backends import Device, DeviceError, array_namespace, device, devices
+from xnn.backends import Device, DeviceError, OutOfMemoryError, array_namespace, device, devices
 from xnn.gradcheck import GradientError, gradcheck
 from xnn.random import manual_seed
 
@@ -19,6 +19,7 @@ __all__ = [
     "Device",
     "DeviceError",
     "GradientError",
+    "OutOfMemoryError",
     "Tensor",
     "array_api",
     "array_namespace",

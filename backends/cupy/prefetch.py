@@ -118,9 +118,7 @@ class Uploader:
         slot.consumed.record(self._cupy.cuda.get_current_stream())
 
 
-def uploaded(
-    device: Any, batches: Generator[Any, None, None], ahead: int
-) -> Generator[Any, None, None]:
+def uploaded(device: Any, batches: Generator[Any, None, None], ahead: int) -> Generator[Any, None, None]:
     """Each batch on ``device``, up to ``ahead`` of the next ones already on their way."""
     uploader = Uploader(device, ahead + 1)
     under_way: deque[Any] = deque()

@@ -31,6 +31,10 @@ class HostDevice(Device):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return f"{_processor()}, {cores} cores, NumPy {self.xp.__version__}"
 
+    def overflow_is_expected(self) -> Any:
+        """NumPy's warnings about it are off."""
+        return self.xp.errstate(over="ignore", invalid="ignore")
+
     def memory(self) -> Memory | None:
         """Bytes of main memory in use by this process and in all; None where the system does not say."""
         try:

@@ -72,6 +72,9 @@ def fake_cupy(
         return FakeArray()
 
     cupy.ones = ones
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(
+        used_bytes=lambda: 2 << 30, total_bytes=lambda: 4 << 30
+    )
     cupy.cuda = types.SimpleNamespace(
         Device=Device,
         runtime=types.SimpleNamespace(
@@ -237,7 +240,7 @@ def test_two_healthy_devices(install):
     assert (
         first.describe()
     ) == "NVIDIA Test GPU, compute capability 9.0, 8 GiB, CUDA 12.9 (driver for 12.9), CuPy 14.2.0"
-    assert second.memory() == (5 << 30, 8 << 30)
+    assert second.memory() == (2 << 30, 8 << 30, 4 << 30)
     second.synchronize()
     assert cupy.synchronized == 1
     assert second.handle.id == 1

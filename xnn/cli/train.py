@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from xnn.data import DATASETS
+from xnn.training.amp import PRECISIONS
 from xnn.training.config import MODELS, OPTIMIZERS, SCHEDULES, Config
 
 NAMES = [name.replace("_", "-") for name in DATASETS]
@@ -58,6 +59,14 @@ def _number_or_none(ctx: click.Context, option: click.Parameter, text: str | Non
 @click.option("--label-smoothing", type=float, help="Share of each label that is spread over all classes.")
 @click.option(
     "--clip-norm", callback=_number_or_none, metavar="NUMBER", help="Limit of the gradient norm, or 'none'."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="What to compute in; weights stay float32.  [default: float32]",
+)
+@click.option(
+    "--accumulate", type=int, help="Add the gradients of so many batches for each update.  [default: 1]"
 )
 @click.option("--shift", type=int, help="Move training images by up to so many pixels, at random.")
 @click.option(
@@ -182,12 +191,14 @@ def describe(run: Any) -> str:
     parameters = sum(p.size for p in run.model.parameters())
     sizes = "".join(f"-{width}" for width in config.hidden)
     epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
+    several = f" x {config.accumulate}" if config.accumulate > 1 else ""
+    precision = f", {config.precision}" if config.precision != "float32" else ""
     return (
         f"{dataset.name}: {run.train_loader.samples:,} images to train, {held_out:,} to validate, "
         f"{run.test_loader.samples:,} to test\n"
         f"model: {config.model} {math.prod(run.input_shape)}{sizes}-{len(dataset.classes)}, "
         f"{parameters:,} parameters\n"
         f"training: {config.optimizer}, lr {config.lr:g}, {config.schedule}, {epochs}, "
-        f"batch {config.batch_size}, seed {config.seed}\n"
+        f"batch {config.batch_size}{several}{precision}, seed {config.seed}\n"
         f"device: {run.device} ({run.device.describe()})\n"
     )

@@ -92,7 +92,7 @@ class ProgressBar(Callback):
             numbers = [f"{name} {_figure(name, value)}" for name, value in trainer.running().items()]
             numbers.append(f"{rate:,.0f} samples/s")
             memory = trainer.device.memory() if (self._bar.format_dict["ncols"] or 0) >= _WIDE else None
-            if memory is not None:
+            if memory is not None and memory.peak is not None:  # of a GPU; the host has no counter of arrays
                 numbers.append(f"{memory.used / 2**30:.1f} GiB")
             self._bar.bar_format = f"{_BAR} {', '.join(numbers)}, {{remaining}}"
             self._bar.refresh()
@@ -123,6 +123,7 @@ class ProgressBar(Callback):
 
 _BAR = "{desc} {percentage:3.0f} %|{bar}|"  # with the numbers behind it: 80 columns leave some for the bar
 _NO_COLUMN = {"epoch", "step", "lr", "seconds", "samples_per_second"}
+_NO_COLUMN |= {"loss_scale", "skipped_steps", "peak_memory"}
 _WIDE = 100  # columns of a terminal where there is room for the memory in use
 
 

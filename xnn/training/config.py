@@ -10,6 +10,7 @@ from typing import Any
 from xnn import models, optim
 from xnn.nn import Module
 from xnn.optim import lr_scheduler
+from xnn.training.amp import PRECISIONS
 
 MODELS: dict[str, Callable[..., Module]] = {"mlp": models.mlp}
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "nadam", "radam", "lion")
@@ -38,6 +39,8 @@ class Config:
         label_smoothing: see `xnn.functional.cross_entropy`.
         clip_norm: limit of the gradient norm, or None.
         shift: move each training image by up to so many pixels, at random.
+        precision: what forward and backward passes compute in; see `Trainer`.
+        accumulate: add the gradients of this many batches before each update.
         ema: decay of an exponential moving average of the weights, or None.
         validation: share of the training data that is held out to validate with.
         seed: of the first weights, the order of the samples, dropout and shifts, and the validation part.
@@ -58,16 +61,23 @@ class Config:
     label_smoothing: float = 0.1
     clip_norm: float | None = None
     shift: int = 1
+    precision: str = "float32"
+    accumulate: int = 1
     ema: float | None = None
     validation: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        for name, known in (("model", MODELS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, known in (
+            ("model", MODELS),
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
         for name, high in (("validation", 0.9), ("dropout", 1.0), ("label_smoothing", 1.0)):
@@ -141,7 +151,7 @@ def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
 
 def make_schedule(config: Config, optimizer: optim.Optimizer, steps_per_epoch: int) -> tuple[Any, str]:
     """The schedule of a run (None for "constant") and how often it moves: "step" or "epoch"."""
-    epochs, steps = config.epochs, config.epochs * steps_per_epoch
+    epochs, steps = config.epochs, max(config.epochs * steps_per_epoch // config.accumulate, 1)
     kinds: dict[str, Callable[[], tuple[Any, str]]] = {
         "constant": lambda: (None, "epoch"),
         "step": lambda: (

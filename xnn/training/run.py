@@ -126,6 +126,8 @@ class Run:
             schedule_every=every,
             device=self.device,
             clip_norm=config.clip_norm,
+            accumulate=config.accumulate,
+            precision=config.precision,
             ema=ema,
             watch_loss=watch_loss,
             callbacks=[

@@ -14,9 +14,9 @@ from xnn.backends import Device, DeviceLike
 from xnn.backends import device as find_device
 from xnn.backends.namespaces import Array, array_namespace, reads_are_free, unwrap
 from xnn.nn import Module
-from xnn.optim import clip_grad_norm_
 from xnn.optim.lr_scheduler import ReduceLROnPlateau
 from xnn.tensor import Tensor
+from xnn.training.amp import Precision
 from xnn.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Trainer:
         device: where to train; anything that `xnn.device` takes.
         clip_norm: limit of the norm of all gradients taken together, or None.
         accumulate: add the gradients of this many batches before each update.
+        precision: "float32", "tf32", "bfloat16", "float16", or a `Precision`: what forward and backward passes compute
+            in, validation too. Weights and the optimizer's states are float32 in all of them. See `xnn.training.amp`.
         ema: an average of the weights, updated after each step and used for validation.
         watch_loss: raise NonFiniteLossError at the first loss that is NaN or infinite, before it does harm. This reads
             the loss at every step; None means: where reading costs no waiting for the device, and elsewhere at the
@@ -70,7 +72,8 @@ class Trainer:
         step: updates and accumulated batches so far (batches seen).
         failed: whether the last `fit` ended by an error, perhaps in the middle of a step.
         history: one dict per completed epoch: epoch, step, lr, seconds, samples_per_second, loss and metrics, and with
-            the prefix ``val_`` those of the validation data.
+            the prefix ``val_`` those of the validation data. On a GPU also peak_memory, the bytes needed at once so far;
+            with float16 also loss_scale and skipped_steps.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Trainer:
         device: DeviceLike = "auto",
         clip_norm: float | None = None,
         accumulate: int = 1,
+        precision: str | Precision = "float32",
         ema: ExponentialMovingAverage | None = None,
         watch_loss: bool | None = None,
         callbacks: Sequence[Callback] = (),
@@ -94,6 +98,7 @@ class Trainer:
         if accumulate < 1:
             raise ValueError(f"Trainer: expected accumulate of 1 or more, got {accumulate}")
         self.device: Device = find_device(device)
+        self.precision = precision if isinstance(precision, Precision) else Precision(precision, self.device)
         self.model = model.to(self.device)
         self.optimizer = optimizer
         self.loss = loss.to(self.device) if isinstance(loss, Module) else loss
@@ -181,6 +186,10 @@ class Trainer:
         seconds = self._elapsed()
         row["seconds"] = round(seconds, 3)
         row["samples_per_second"] = round(samples / seconds, 1) if seconds > 0 else math.inf
+        row.update(self.precision.settle(self.optimizer))
+        memory = self.device.memory()
+        if memory is not None and memory.peak is not None:
+            row["peak_memory"] = memory.peak
         if validation is not None:
             row.update({f"val_{name}": value for name, value in self.evaluate(validation).items()})
         if self.scheduler is not None and self.schedule_every == "epoch":
@@ -200,22 +209,27 @@ class Trainer:
         return self._seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def train_step(self, batch: Sequence[Array]) -> Tensor:
-        """One batch: forward, loss, backward and, after every ``accumulate`` batches, the update. Returns the loss."""
-        *inputs, target = (self.device.asarray(a) for a in batch)
-        output = self.model(*inputs)
-        loss = self.loss(output, target)
-        self._check_loss(loss)
-        (loss if self.accumulate == 1 else loss / self.accumulate).backward()
-        self.step += 1
-        if self.step % self.accumulate == 0:
-            self._update()
-        self._count(loss, output, target)
+        """One batch: forward, loss, backward and, after every ``accumulate`` batches, the update. Returns the loss.
+
+        Raises:
+            NonFiniteLossError: see ``watch_loss``.
+            OutOfMemoryError: the device has not enough memory; the message says what may help.
+        """
+        with self.device.explaining_errors():
+            *inputs, target = (self.device.asarray(a) for a in batch)
+            with self.precision.lowered(self.model):
+                output = self.precision.forward(self.model, inputs)
+                loss = self.loss(output, target)
+                self._check_loss(loss)
+                self.precision.backward(loss, self.accumulate)
+            self.step += 1
+            if self.step % self.accumulate == 0:
+                self._update()
+            self._count(loss, output, target)
         return loss
 
     def _update(self) -> None:
-        if self.clip_norm is not None:
-            clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        self.optimizer.step()
+        self.precision.update(self.optimizer, list(self.model.parameters()), self.clip_norm)
         self.optimizer.zero_grad()
         if self.ema is not None:
             self.ema.update()
@@ -299,8 +313,10 @@ class Trainer:
 
     def _forward_all(self, loader: Iterable[Any]) -> Iterable[tuple[Array, Array]]:
         for batch in loader:
-            *inputs, target = (self.device.asarray(a) for a in batch)
-            yield self.model(*inputs), target
+            with self.device.explaining_errors(), self.precision.lowered(self.model):
+                *inputs, target = (self.device.asarray(a) for a in batch)
+                output = self.precision.forward(self.model, inputs)
+            yield output, target
 
     # --- state ---
 
@@ -311,6 +327,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
+            "precision": self.precision.state_dict(),
             "gradients": {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None},
             "random": random.default_generator.state_dict(),
             "loader": self._loader_state if self.loader is None else self.loader.state_dict(),
@@ -340,6 +357,7 @@ class Trainer:
             self.scheduler.load_state_dict(state["scheduler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+        self.precision.load_state_dict(state["precision"])
         for name, parameter in self.model.named_parameters():
             gradient = state["gradients"].get(name)
             parameter.grad = None if gradient is None else self.device.asarray(gradient, copy=True)
