@@ -30,7 +30,7 @@ namespace {
 constexpr int MAX_THREADS = 1024;
 constexpr int WARP = 32;
 constexpr int MAX_WARPS = MAX_THREADS / WARP;
-constexpr unsigned MAX_SPINS = 10000;
+constexpr unsigned MAX_SPINS = 1000;
 constexpr unsigned char POISON = 0xFF;  // a NaN in every floating-point type, -1 in integers
 
 #if defined(XNN_EMULATOR_THREAD)
@@ -377,7 +377,7 @@ void run_block(uint64_t number, uint64_t position) {
             append_who_waits_where();
         }
         idle_rounds = progress ? 0 : idle_rounds + 1;
-        if (idle_rounds > 100000) {
+        if (idle_rounds > 50000) {
             append_block();
             append(": threads spin on atomic operations for ever; blocks run one after another here, so that "
                    "one block cannot wait for a later one");

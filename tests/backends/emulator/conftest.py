@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from xnn.backends.emulator import CompilerMissing, find_compiler
 
 
@@ -17,6 +16,6 @@ NO_COMPILER = _no_compiler()
 
 
 @pytest.fixture(autouse=True)
-def _needs_compiler(request: pytest.FixtureRequest) -> None:
-    if NO_COMPILER and "without_compiler" not in request.keywords:
+def _needs_compiler() -> None:
+    if NO_COMPILER:
         pytest.skip(NO_COMPILER)

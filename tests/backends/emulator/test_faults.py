@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from xnn.backends.emulator import (
     EmulatedModule,
     KernelError,
@@ -96,7 +95,16 @@ template <int fault> __global__ void diverge(float* y) {
     __syncthreads();
 }
 """
-KERNELS = {"reverse": 2, "tree_sum": 2, "within_a_warp": 2, "count": 3, "total": 2, "copy": 5, "wide": 2, "product": 2}
+KERNELS = {
+    "reverse": 2,
+    "tree_sum": 2,
+    "within_a_warp": 2,
+    "count": 3,
+    "total": 2,
+    "copy": 5,
+    "wide": 2,
+    "product": 2,
+}
 NAMES = [f"{name}<{fault}>" for name, faults in KERNELS.items() for fault in range(faults)]
 NAMES += [f"diverge<{fault}>" for fault in range(6)]
 MODULE = EmulatedModule(CODE, name_expressions=NAMES, filename="faults.cu")
@@ -179,7 +187,9 @@ def test_races(kernel, fault, marker):
     if marker == "MISSING-1":  # reported at the read, or at the write before it
         with emulation(sanitize="thread"):
             try:
-                with pytest.raises(SanitizerError, match=r"data race: .* by block \(0, 0, 0\) thread") as caught:
+                with pytest.raises(
+                    SanitizerError, match=r"data race: .* by block \(0, 0, 0\) thread"
+                ) as caught:
                     launch(kernel, fault)
             except SanitizerUnavailable as reason:
                 pytest.skip(str(reason))
@@ -224,7 +234,9 @@ def test_barriers_in_two_branches():
         diverge(0)
     # one line, but still one barrier: what differs is only the place in the line
     diverge(1)
-    with pytest.raises(KernelError, match=r"diverge<2>: block \(0, 0, 0\): .*threads 0-6 wait at a block barrier"):
+    with pytest.raises(
+        KernelError, match=r"diverge<2>: block \(0, 0, 0\): .*threads 0-6 wait at a block barrier"
+    ):
         diverge(2)
 
 
@@ -238,7 +250,9 @@ def test_deadlocks_name_threads_and_lines():
 
 
 def test_a_lane_must_be_in_its_own_mask():
-    with pytest.raises(KernelError, match=rf"thread \(16, 0, 0\): {line('OTHERS')}: lane 16 .* mask 0x0000ffff"):
+    with pytest.raises(
+        KernelError, match=rf"thread \(16, 0, 0\): {line('OTHERS')}: lane 16 .* mask 0x0000ffff"
+    ):
         diverge(4)
 
 

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-
 from xnn.backends.emulator import EmulatedModule, KernelError, emulation
 
 CODE = r"""
@@ -330,7 +329,9 @@ def test_functions():
     np.testing.assert_allclose(y, expected, rtol=3e-7, atol=1e-6)
     np.testing.assert_allclose(erf(z[0]), np.tanh(v) * 0.99, rtol=1e-13)
     small = v < 2  # where the direct formula does not overflow
-    np.testing.assert_allclose(z[1][small], np.exp(16 * v**2)[small] * np.vectorize(math.erfc)(4 * v)[small], rtol=1e-12)
+    np.testing.assert_allclose(
+        z[1][small], np.exp(16 * v**2)[small] * np.vectorize(math.erfc)(4 * v)[small], rtol=1e-12
+    )
     np.testing.assert_allclose(z[1][~small], 1 / (12 * np.pi**0.5) * (1 - 1 / 288 + 3 / 288**2), rtol=1e-5)
     np.testing.assert_allclose(0.5 * (1 + erf(z[2] / 2**0.5)), 0.01 + 0.5 / (1 + v), rtol=1e-13)
     np.testing.assert_allclose(z[3:], [v**-0.5, np.cos(np.pi * v)], rtol=1e-13, atol=1e-15)
@@ -341,7 +342,9 @@ def test_assertions_name_thread_and_line():
     run("fails", 1, 40, x)
     x[33] = 1
     line = CODE[: CODE.index("assert(")].count("\n") + 1
-    with pytest.raises(KernelError, match=rf"thread \(33, 0, 0\): language\.cu:{line}: assertion failed: x\[threadIdx"):
+    with pytest.raises(
+        KernelError, match=rf"thread \(33, 0, 0\): language\.cu:{line}: assertion failed: x\[threadIdx"
+    ):
         run("fails", 1, 40, x)
     with pytest.raises(KernelError, match=r"block \(0, 0, 0\) thread \(0, 0, 0\): language\.cu:\d+: __trap"):
         run("traps", 1, 1)
@@ -358,9 +361,9 @@ def test_the_module_still_works_after_an_error():
 
 
 def test_faults_of_the_processor_are_errors():
-    with pytest.raises(KernelError, match="divides: .* integer division by zero"):
+    with pytest.raises(KernelError, match=r"divides: .* integer division by zero"):
         run("divides", 1, 1, np.zeros(3, np.int32))
-    with pytest.raises(KernelError, match="overflows: .* the thread's stack of 256 KiB is full"):
+    with pytest.raises(KernelError, match=r"overflows: .* the thread's stack of 256 KiB is full"):
         run("overflows", 1, 1, np.zeros(1, np.int32), np.int32(100000))
     with pytest.raises(KernelError, match=r"divides: .* illegal access to memory .*null pointer"):
         run("divides", 1, 1, None)

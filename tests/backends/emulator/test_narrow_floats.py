@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-
 from xnn.backends.emulator import EmulatedModule
 
 CODE = r"""
@@ -68,10 +67,14 @@ def awkward_floats(upper, rng):
     values = upper.astype(np.float32)
     values = np.sort(values[np.isfinite(values)])
     middle = ((values[:-1].astype(np.float64) + values[1:]) / 2).astype(np.float32)
-    edges = np.concatenate([values, middle, [65504, 65519.996, 65520, 65536, np.inf, np.nan, 0, -0.0, 1e-45, 3.4e38]])
+    edges = np.concatenate(
+        [values, middle, [65504, 65519.996, 65520, 65536, np.inf, np.nan, 0, -0.0, 1e-45, 3.4e38]]
+    )
     edges = edges.astype(np.float32)
     noise = rng.integers(0, 2**32, 200_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
-    return np.concatenate([edges, np.nextafter(edges, np.float32(np.inf)), np.nextafter(edges, np.float32(-np.inf)), noise])
+    return np.concatenate(
+        [edges, np.nextafter(edges, np.float32(np.inf)), np.nextafter(edges, np.float32(-np.inf)), noise]
+    )
 
 
 ALL_BITS = np.arange(65536, dtype=np.uint16)
@@ -137,7 +140,9 @@ def test_fused_multiply_add_rounds_once():
     MODULE.get_function("arithmetic")((1,), (32,), (a, b, c, y, np.int32(1)))
     assert y[4, 0] == c[0]
     big = np.array([1025.0], np.float16)
-    MODULE.get_function("arithmetic")((1,), (32,), (big, product, product * 0 + np.float16(2.0**-24), y, np.int32(1)))
+    MODULE.get_function("arithmetic")(
+        (1,), (32,), (big, product, product * 0 + np.float16(2.0**-24), y, np.int32(1))
+    )
     assert y[4, 0] == np.float16(512.5)
 
 
