@@ -5,15 +5,16 @@ import itertools
 import numpy as np
 import pytest
 from kernel_parity import assert_near, kernel_of, wide
-from xnn.backends.emulator import emulation
+from xnn.backends.emulator import emulation, sparse_array
+from xnn.backends.emulator.device import EmulatedArray
 from xnn.backends.registry import activate, deactivate
 
 from xnn.functional import cross_entropy
 
 FLOAT32 = np.dtype(np.float32)
 
-# Some lanes of a warp; a block a row; few rows in parts, whose last one is shorter.
-SHAPES = [(1, 1), (1, 2), (70, 2), (9, 10), (33, 33), (5, 1000), (600, 1100), (3, 9001)]
+# Some lanes of a warp; a block a row; few rows in parts, whose last one is shorter; a gradient in parts.
+SHAPES = [(1, 1), (1, 2), (70, 2), (9, 10), (33, 33), (5, 1000), (600, 1100), (3, 9001), (2, 40_001)]
 
 
 def run(gpu, logits, target, dy=None, weight=None, **options):
@@ -199,6 +200,28 @@ def test_the_same_bits_whatever_the_order_of_threads(gpu, rng, shape):
     for other in results[1:]:
         for a, b in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("classes", [1025, 4099])
+def test_past_2_to_the_31_elements(gpu, rng, classes):
+    """Addresses of the last row, in memory that is there only where it is touched."""
+    if gpu.name != "emulated":
+        pytest.skip("the last block alone runs on the emulated device only")
+    rows = 2**31 // classes + 8
+    logits = sparse_array((rows, classes), np.float16)
+    logits[-1] = rng.normal(size=classes)
+    target = sparse_array((rows,), np.int32)
+    target[-1] = classes - 1
+    want, want_gradient = original(logits[-1:], target[-1:], np.asarray([2.0]), reduction="none")
+    shares = -(-rows // 8) if classes == 1025 else rows
+    with emulation(only_blocks=[(shares - 1) % 4096]):
+        loss, backward = kernel_of(cross_entropy)(
+            logits.view(EmulatedArray), target.view(EmulatedArray), reduction="none"
+        )
+    assert_near(loss[-1:], want, np.dtype(np.float16))
+    with emulation(only_blocks=[shares - 1]):
+        gradient = backward(np.full(rows, 2, np.float16).view(EmulatedArray))
+    assert_near(gradient[-1:], want_gradient, np.dtype(np.float16))
 
 
 @pytest.mark.slow

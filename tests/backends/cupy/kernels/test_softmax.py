@@ -5,7 +5,8 @@ import importlib
 import numpy as np
 import pytest
 from kernel_parity import assert_near, kernel_of, wide
-from xnn.backends.emulator import emulation
+from xnn.backends.emulator import emulation, sparse_array
+from xnn.backends.emulator.device import EmulatedArray
 
 import xnn
 from xnn.functional import log_softmax, softmax
@@ -115,6 +116,21 @@ def test_the_same_bits_whatever_the_order_of_threads(gpu, rng, columns):
             results.append([wide(a) for a in run(gpu, log_softmax, x, dy)])
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
+
+
+@pytest.mark.parametrize("columns", [1025, 4099])
+def test_past_2_to_the_31_elements(gpu, rng, columns):
+    """Addresses of the last row, in memory that is there only where it is touched."""
+    if gpu.name != "emulated":
+        pytest.skip("the last block alone runs on the emulated device only")
+    x = sparse_array((2**31 // columns + 8, columns), np.float16)
+    x[-1] = rng.normal(size=columns)
+    with emulation(only_blocks=slice(-1, None)):
+        y, backward = kernel_of(softmax)(x.view(EmulatedArray))
+        dx = backward(x.view(EmulatedArray))
+    y0, dx0 = original(softmax, x[-1:], x[-1:])
+    assert_near(y[-1:], y0, np.dtype(np.float16))
+    assert_near(dx[-1:], dx0, np.dtype(np.float16), scale=8)
 
 
 @pytest.mark.slow
