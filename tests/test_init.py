@@ -237,3 +237,11 @@ def test_float16_and_bfloat16(device):
             q = init.normal_(parameter((3, 2)), generator=Generator(1))
             assert p.dtype == device.dtype(dtype)
             np.testing.assert_allclose(host(p.to(dtype="float32").data), host(q.data), rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "fill", [init.normal_, init.xavier_uniform_, init.zeros_, init.orthogonal_, init.eye_]
+)
+def test_what_cannot_be_filled_in_place_is_named(fill):
+    with pytest.raises(TypeError, match="init: expected a Parameter or another Tensor, got ndarray"):
+        fill(np.zeros((2, 2)))

@@ -44,14 +44,21 @@ def empty(shape: tuple[int, ...], *, dtype: Any = "float32", device: DeviceLike 
     return place.xp.empty(shape, dtype=place.dtype(dtype), device=place.handle)
 
 
+def _place(tensor: Tensor) -> Device:
+    """Where the values go. Raises TypeError for what cannot be filled in place."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"init: expected a Parameter or another Tensor, got {type(tensor).__name__}")
+    return device_of(tensor.data)
+
+
 def _fill(tensor: Tensor, values: Any) -> Tensor:
-    tensor.data = device_of(tensor.data).asarray(values, dtype=tensor.dtype)
+    tensor.data = _place(tensor).asarray(values, dtype=tensor.dtype)
     return tensor
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Every element ``val``."""
-    place: Device = device_of(tensor.data)
+    place = _place(tensor)
     tensor.data = place.xp.full(tensor.shape, val, dtype=tensor.dtype, device=place.handle)
     return tensor
 
@@ -70,7 +77,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix (ones on the diagonal of a matrix of any shape)."""
     if tensor.ndim != 2:
         raise ValueError(f"eye_: expected 2 dimensions, got shape {tuple(tensor.shape)}")
-    place = device_of(tensor.data)
+    place = _place(tensor)
     tensor.data = place.xp.eye(*tensor.shape, dtype=tensor.dtype, device=place.handle)
     return tensor
 
@@ -78,7 +85,7 @@ def eye_(tensor: Tensor) -> Tensor:
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform in [a, b)."""
     source = generator or default_generator
-    tensor.data = source.uniform(tensor.shape, a, b, dtype=tensor.dtype, device=device_of(tensor.data))
+    tensor.data = source.uniform(tensor.shape, a, b, dtype=tensor.dtype, device=_place(tensor))
     return tensor
 
 
@@ -87,7 +94,7 @@ def normal_(
 ) -> Tensor:
     """Normal with mean and standard deviation ``std``."""
     source = generator or default_generator
-    tensor.data = source.normal(tensor.shape, mean, std, dtype=tensor.dtype, device=device_of(tensor.data))
+    tensor.data = source.normal(tensor.shape, mean, std, dtype=tensor.dtype, device=_place(tensor))
     return tensor
 
 

@@ -380,9 +380,9 @@ def test_two_loops_at_once():
         (np.zeros((0, 2)), {}, "at least one sample, got none"),
         ([], {}, "at least one sample, got none"),
         ((), {}, r"at least one array, got \(\)"),
-        (np.zeros(4), {"batch_size": 0}, "batch_size of at least 1, got 0"),
-        (np.zeros(4), {"batch_size": 2.0}, "batch_size of at least 1, got 2.0"),
-        (np.zeros(4), {"prefetch": -1}, "prefetch of at least 0, got -1"),
+        (np.zeros(4), {"batch_size": 0}, "batch_size to be an integer of at least 1, got 0"),
+        (np.zeros(4), {"batch_size": 2.0}, "batch_size to be an integer of at least 1, got 2.0"),
+        (np.zeros(4), {"prefetch": -1}, "prefetch to be an integer of at least 0, got -1"),
         (np.zeros(4), {"batch_size": 5, "drop_last": True}, "no batch of 5 where there are 4 samples"),
     ],
 )

@@ -119,3 +119,16 @@ def test_errors():
         ValueError, match=r"LayerNorm: expected positive integers for normalized_shape, got \(\)"
     ):
         nn.LayerNorm(())
+
+
+def test_sizes_may_be_whole_numbers_of_an_array_library():
+    for layer in (
+        nn.Linear(np.int64(3), np.int32(2)),
+        nn.BatchNorm1d(np.int64(3)),
+        nn.LayerNorm(np.int64(3)),
+    ):
+        assert layer.eval()(np.zeros((2, 3), dtype="float32")).shape[0] == 2
+    with pytest.raises(ValueError, match="non-negative integer for in_features, got True"):
+        nn.Linear(True, 2)
+    with pytest.raises(ValueError, match=r"expected positive integers for normalized_shape, got 2\.0"):
+        nn.LayerNorm(2.0)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
+from xnn._whole import whole
 from xnn.backends import DeviceLike, device_of
 from xnn.backends import device as find_device
 from xnn.backends.namespaces import Array, array_namespace, is_array
@@ -74,25 +75,29 @@ class DataLoader:
         prefetch: int = 2,
         dtype: Any = None,
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"DataLoader: expected batch_size of at least 1, got {batch_size!r}")
-        if not isinstance(prefetch, int) or prefetch < 0:
-            raise ValueError(f"DataLoader: expected prefetch of at least 0, got {prefetch!r}")
+        if whole(batch_size) < 1:
+            raise ValueError(
+                f"DataLoader: expected batch_size to be an integer of at least 1, got {batch_size!r}"
+            )
+        if whole(prefetch) < 0:
+            raise ValueError(
+                f"DataLoader: expected prefetch to be an integer of at least 0, got {prefetch!r}"
+            )
         self._source: Fields | Items = _source(data)
         self.samples = self._source.samples
         if not self.samples:
             raise ValueError("DataLoader: expected at least one sample, got none")
-        if drop_last and self.samples < batch_size:
+        if drop_last and self.samples < whole(batch_size):
             raise ValueError(
                 f"DataLoader: drop_last leaves no batch of {batch_size} where there are {self.samples} samples"
             )
-        self.batch_size = batch_size
+        self.batch_size = batch_size = whole(batch_size)
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.seed = seed
         self.transform = transform
         self.device = None if device is None else find_device(device)
-        self.prefetch = prefetch
+        self.prefetch = whole(prefetch)
         self.dtype = dtype
         self._epoch = 0
         self._batch = 0

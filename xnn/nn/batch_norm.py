@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from xnn import init
+from xnn._whole import whole
 from xnn.backends import DeviceLike
 from xnn.backends.namespaces import Array, array_namespace, unwrap
 from xnn.functional.batch_norm import batch_norm, batch_norm_training
@@ -36,13 +37,13 @@ class _BatchNorm(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
-        if not isinstance(num_features, int) or num_features < 1:
+        if whole(num_features) < 1:
             raise ValueError(
                 f"{type(self).__name__}: expected a positive integer for num_features, got {num_features!r}"
             )
         if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(f"{type(self).__name__}: expected momentum in [0, 1] or None, got {momentum!r}")
-        self.num_features = num_features
+        self.num_features = num_features = whole(num_features)
         self.eps = eps
         self.momentum = momentum
         self.affine = affine

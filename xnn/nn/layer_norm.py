@@ -7,6 +7,7 @@ from typing import Any
 
 from xnn import functional as F
 from xnn import init
+from xnn._whole import whole
 from xnn.backends import DeviceLike
 from xnn.nn.module import Module
 from xnn.nn.parameter import Parameter
@@ -47,8 +48,9 @@ class LayerNorm(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        if not shape or not all(isinstance(n, int) and n > 0 for n in shape):
+        sizes = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        shape = tuple(whole(n) for n in sizes)
+        if not shape or min(shape) < 1:
             raise ValueError(
                 f"LayerNorm: expected positive integers for normalized_shape, got {normalized_shape!r}"
             )

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from xnn import init
+from xnn._whole import whole
 from xnn.backends import DeviceLike
 from xnn.functional.linear import linear
 from xnn.nn.module import Module
@@ -41,10 +42,10 @@ class Linear(Module):
     ) -> None:
         super().__init__()
         for name, value in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(value, int) or value < 0:
+            if whole(value) < 0:
                 raise ValueError(f"Linear: expected a non-negative integer for {name}, got {value!r}")
-        self.in_features = in_features
-        self.out_features = out_features
+        self.in_features = in_features = whole(in_features)
+        self.out_features = out_features = whole(out_features)
         self.weight = Parameter(init.empty((out_features, in_features), dtype=dtype, device=device))
         if bias:
             self.bias: Parameter | None = Parameter(init.empty((out_features,), dtype=dtype, device=device))
