@@ -17,6 +17,7 @@ from xnn.functional.layer_norm import layer_norm
 from xnn.functional.linear import linear
 from xnn.functional.mse_loss import mse_loss
 from xnn.functional.nll_loss import nll_loss
+from xnn.functional.rms_norm import rms_norm
 from xnn.functional.softmax import log_softmax, softmax
 from xnn.functional.softmax_mse_loss import softmax_mse_loss
 
@@ -45,6 +46,7 @@ __all__ = [
     "mse_loss",
     "nll_loss",
     "relu",
+    "rms_norm",
     "sigmoid",
     "silu",
     "smooth_l1_loss",

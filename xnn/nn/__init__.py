@@ -33,6 +33,7 @@ from xnn.nn.losses import (
 )
 from xnn.nn.module import Module
 from xnn.nn.parameter import Parameter
+from xnn.nn.rms_norm import RMSNorm
 
 __all__ = [
     "ELU",
@@ -56,6 +57,7 @@ __all__ = [
     "Module",
     "NLLLoss",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "Sequential",
     "SiLU",

@@ -17,7 +17,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 5) layer_norm_by_lanes(
 }
 
 // Rows up to 4 KiB. A row belongs to a warp, whose lanes hold up to eight vectors each.
-extern "C" __global__ void __launch_bounds__(THREADS, 3) layer_norm_by_warp(
+extern "C" __global__ void __launch_bounds__(THREADS, 2) layer_norm_by_warp(
     const T* __restrict__ x,       // rows * columns
     const T* __restrict__ weight,  // columns, or null
     const T* __restrict__ bias,    // columns, or null
@@ -43,7 +43,19 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) layer_norm_by_block
     norm_by_block<true>(x, y, weight, bias, mean, inv_std, rows, columns, eps);
 }
 
-extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) layer_norm_long(
+// Rows of any length and alignment: up to 4 KiB by lanes, longer ones by a block.
+extern "C" __global__ void __launch_bounds__(THREADS, 4) layer_norm_any_by_lanes(
+    const T* __restrict__ x,       // rows * columns
+    const T* __restrict__ weight,  // columns, or null
+    const T* __restrict__ bias,    // columns, or null
+    T* __restrict__ y,             // rows * columns
+    A* __restrict__ mean,          // rows
+    A* __restrict__ inv_std,       // rows
+    long long rows, int columns, A eps, int lanes) {
+    norm_any_by_lanes<true>(x, y, weight, bias, mean, inv_std, rows, columns, eps, lanes);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) layer_norm_any_by_block(
     const T* __restrict__ x,       // rows * columns
     const T* __restrict__ weight,  // columns, or null
     const T* __restrict__ bias,    // columns, or null
@@ -51,11 +63,11 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) layer_norm_long(
     A* __restrict__ mean,          // rows
     A* __restrict__ inv_std,       // rows
     long long rows, int columns, A eps) {
-    norm_long<true>(x, y, weight, bias, mean, inv_std, rows, columns, eps);
+    norm_any_by_block<true>(x, y, weight, bias, mean, inv_std, rows, columns, eps);
 }
 
 // Rows up to one vector for each of `lanes` lanes. partial: dγ of every block, then dβ of every block.
-extern "C" __global__ void __launch_bounds__(THREADS, 4) layer_norm_backward_by_lanes(
+extern "C" __global__ void __launch_bounds__(THREADS, 3) layer_norm_backward_by_lanes(
     const T* __restrict__ x,        // rows * columns
     const T* __restrict__ dy,       // rows * columns
     const T* __restrict__ weight,   // columns, or null
@@ -66,14 +78,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) layer_norm_backward_by_
     long long rows, int columns, int blocks, int lanes) {
     A* mine = partial ? partial + static_cast<long long>(blockIdx.x) * columns : nullptr;
     const long long apart = static_cast<long long>(blocks) * columns;
-    if (all_fit(x, dy, dx, weight, nullptr, columns))
-        norm_backward_by_lanes<true, true>(x, dy, weight, mean, inv_std, dx, mine, apart, rows, columns, lanes);
-    else
-        norm_backward_by_lanes<true, false>(x, dy, weight, mean, inv_std, dx, mine, apart, rows, columns, lanes);
+    norm_backward_by_lanes<true>(x, dy, weight, mean, inv_std, dx, mine, apart, rows, columns, lanes);
 }
 
 // Rows up to one vector for each thread.
-extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) layer_norm_backward_by_block(
+extern "C" __global__ void __launch_bounds__(HELD_THREADS, 1) layer_norm_backward_by_block(
     const T* __restrict__ x,        // rows * columns
     const T* __restrict__ dy,       // rows * columns
     const T* __restrict__ weight,   // columns, or null
@@ -84,13 +93,21 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) layer_norm_backward
     long long rows, int columns, int blocks) {
     A* mine = partial ? partial + static_cast<long long>(blockIdx.x) * columns : nullptr;
     const long long apart = static_cast<long long>(blocks) * columns;
-    if (all_fit(x, dy, dx, weight, nullptr, columns))
-        norm_backward_by_block<true, true>(x, dy, weight, mean, inv_std, dx, mine, apart, rows, columns);
-    else
-        norm_backward_by_block<true, false>(x, dy, weight, mean, inv_std, dx, mine, apart, rows, columns);
+    norm_backward_by_block<true>(x, dy, weight, mean, inv_std, dx, mine, apart, rows, columns);
 }
 
-extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) layer_norm_backward_long(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) layer_norm_backward_any_by_lanes(
+    const T* __restrict__ x,        // rows * columns
+    const T* __restrict__ dy,       // rows * columns
+    const T* __restrict__ weight,   // columns, or null
+    const A* __restrict__ mean,     // rows
+    const A* __restrict__ inv_std,  // rows
+    T* __restrict__ dx,             // rows * columns
+    long long rows, int columns, int lanes) {
+    norm_backward_any_by_lanes<true>(x, dy, weight, mean, inv_std, dx, rows, columns, lanes);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) layer_norm_backward_any_by_block(
     const T* __restrict__ x,        // rows * columns
     const T* __restrict__ dy,       // rows * columns
     const T* __restrict__ weight,   // columns, or null
@@ -98,7 +115,7 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) layer_norm_backward
     const A* __restrict__ inv_std,  // rows
     T* __restrict__ dx,             // rows * columns
     long long rows, int columns) {
-    norm_backward_long<true>(x, dy, weight, mean, inv_std, dx, rows, columns);
+    norm_backward_any_by_block<true>(x, dy, weight, mean, inv_std, dx, rows, columns);
 }
 
 extern "C" __global__ void __launch_bounds__(TILE_THREADS) layer_norm_columns(

@@ -15,7 +15,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 5) rms_norm_by_lanes(
 }
 
 // Rows up to 4 KiB. A row belongs to a warp, whose lanes hold up to eight vectors each.
-extern "C" __global__ void __launch_bounds__(THREADS, 3) rms_norm_by_warp(
+extern "C" __global__ void __launch_bounds__(THREADS, 2) rms_norm_by_warp(
     const T* __restrict__ x,       // rows * columns
     const T* __restrict__ weight,  // columns, or null
     T* __restrict__ y,             // rows * columns
@@ -37,17 +37,27 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) rms_norm_by_block(
     norm_by_block<false>(x, y, weight, nullptr, nullptr, inv_std, rows, columns, eps);
 }
 
-extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) rms_norm_long(
+// Rows of any length and alignment: up to 4 KiB by lanes, longer ones by a block.
+extern "C" __global__ void __launch_bounds__(THREADS, 4) rms_norm_any_by_lanes(
+    const T* __restrict__ x,       // rows * columns
+    const T* __restrict__ weight,  // columns, or null
+    T* __restrict__ y,             // rows * columns
+    A* __restrict__ inv_std,       // rows
+    long long rows, int columns, A eps, int lanes) {
+    norm_any_by_lanes<false>(x, y, weight, nullptr, nullptr, inv_std, rows, columns, eps, lanes);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) rms_norm_any_by_block(
     const T* __restrict__ x,       // rows * columns
     const T* __restrict__ weight,  // columns, or null
     T* __restrict__ y,             // rows * columns
     A* __restrict__ inv_std,       // rows
     long long rows, int columns, A eps) {
-    norm_long<false>(x, y, weight, nullptr, nullptr, inv_std, rows, columns, eps);
+    norm_any_by_block<false>(x, y, weight, nullptr, nullptr, inv_std, rows, columns, eps);
 }
 
 // Rows up to one vector for each of `lanes` lanes. partial: dγ of every block.
-extern "C" __global__ void __launch_bounds__(THREADS, 4) rms_norm_backward_by_lanes(
+extern "C" __global__ void __launch_bounds__(THREADS, 3) rms_norm_backward_by_lanes(
     const T* __restrict__ x,        // rows * columns
     const T* __restrict__ dy,       // rows * columns
     const T* __restrict__ weight,   // columns, or null
@@ -56,14 +66,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) rms_norm_backward_by_la
     A* __restrict__ partial,        // blocks * columns, or null
     long long rows, int columns, int blocks, int lanes) {
     A* mine = partial ? partial + static_cast<long long>(blockIdx.x) * columns : nullptr;
-    if (all_fit(x, dy, dx, weight, nullptr, columns))
-        norm_backward_by_lanes<false, true>(x, dy, weight, nullptr, inv_std, dx, mine, 0, rows, columns, lanes);
-    else
-        norm_backward_by_lanes<false, false>(x, dy, weight, nullptr, inv_std, dx, mine, 0, rows, columns, lanes);
+    norm_backward_by_lanes<false>(x, dy, weight, nullptr, inv_std, dx, mine, 0, rows, columns, lanes);
 }
 
 // Rows up to one vector for each thread.
-extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) rms_norm_backward_by_block(
+extern "C" __global__ void __launch_bounds__(HELD_THREADS, 1) rms_norm_backward_by_block(
     const T* __restrict__ x,        // rows * columns
     const T* __restrict__ dy,       // rows * columns
     const T* __restrict__ weight,   // columns, or null
@@ -72,20 +79,27 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) rms_norm_backward_b
     A* __restrict__ partial,        // blocks * columns, or null
     long long rows, int columns, int blocks) {
     A* mine = partial ? partial + static_cast<long long>(blockIdx.x) * columns : nullptr;
-    if (all_fit(x, dy, dx, weight, nullptr, columns))
-        norm_backward_by_block<false, true>(x, dy, weight, nullptr, inv_std, dx, mine, 0, rows, columns);
-    else
-        norm_backward_by_block<false, false>(x, dy, weight, nullptr, inv_std, dx, mine, 0, rows, columns);
+    norm_backward_by_block<false>(x, dy, weight, nullptr, inv_std, dx, mine, 0, rows, columns);
 }
 
-extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) rms_norm_backward_long(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) rms_norm_backward_any_by_lanes(
+    const T* __restrict__ x,        // rows * columns
+    const T* __restrict__ dy,       // rows * columns
+    const T* __restrict__ weight,   // columns, or null
+    const A* __restrict__ inv_std,  // rows
+    T* __restrict__ dx,             // rows * columns
+    long long rows, int columns, int lanes) {
+    norm_backward_any_by_lanes<false>(x, dy, weight, nullptr, inv_std, dx, rows, columns, lanes);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) rms_norm_backward_any_by_block(
     const T* __restrict__ x,        // rows * columns
     const T* __restrict__ dy,       // rows * columns
     const T* __restrict__ weight,   // columns, or null
     const A* __restrict__ inv_std,  // rows
     T* __restrict__ dx,             // rows * columns
     long long rows, int columns) {
-    norm_backward_long<false>(x, dy, weight, nullptr, inv_std, dx, rows, columns);
+    norm_backward_any_by_block<false>(x, dy, weight, nullptr, inv_std, dx, rows, columns);
 }
 
 extern "C" __global__ void __launch_bounds__(TILE_THREADS) rms_norm_columns(

@@ -14,61 +14,47 @@
 // Shape, forward: rows up to 512 bytes belong to some lanes of a warp, up to 4 KiB to a warp, up to 64 KiB to a block,
 // four 16-byte vectors a thread. Longer ones are read twice, the second time from the L2 cache.
 //
-// Shape, backward: rows up to 512 bytes belong to some lanes, up to 16 KiB to a block with one vector for each thread. A
+// Shape, backward: rows up to 512 bytes belong to some lanes, up to 12 KiB to a block with one vector for each thread. A
 // thread meets the same columns in every row that it works on, so it keeps their γ and their share of dγ and dβ in
 // registers; the next row is asked for before the current one is reduced. What blocks have added up is joined by a second
 // small kernel, in a fixed order. For longer rows dγ and dβ come from a pass of their own.
 #pragma once
 
-#include "columns.cuh"
+#include "column_tiles.cuh"
 #include "common.cuh"
 
 constexpr int THREADS = 256;       // of a block whose warps share out rows
 constexpr int MAX_THREADS = 1024;  // of a block that works on one row
+constexpr int HELD_THREADS = 768;  // of one that holds what its columns give to dγ and dβ, and has 80 registers each for it
 constexpr int BLOCK_PACKS = 4;     // vectors that a thread of it holds
 
 __device__ __forceinline__ float root(float x) { return sqrtf(x); }
 __device__ __forceinline__ double root(double x) { return sqrt(x); }
 
-// Where the elements of a row are that a thread holds: K vectors, or as many single elements where vectors do not fit.
-template <bool VECTORS> struct Place {
+// Where the elements of a row are that a thread holds: every lanes-th vector, as many as there are packs.
+struct Place {
     int lane, lanes, columns;
 
-    __device__ __forceinline__ int column(int k, int j) const {
-        return VECTORS ? (k * lanes + lane) * VECTOR + j : (k * VECTOR + j) * lanes + lane;
-    }
-    __device__ __forceinline__ bool has(int k, int j) const { return column(k, VECTORS ? 0 : j) < columns; }
+    __device__ __forceinline__ int column(int k) const { return (k * lanes + lane) * VECTOR; }
+    __device__ __forceinline__ bool has(int k) const { return column(k) < columns; }
 
     __device__ __forceinline__ Pack get(const T* row, int k) const {
-        Pack pack;
-        if constexpr (VECTORS) {
-            uint4 bits = make_uint4(0, 0, 0, 0);
-            if (has(k, 0)) bits = *reinterpret_cast<const uint4*>(row + column(k, 0));
-            pack = reinterpret_cast<const Pack&>(bits);
-        } else {
-#pragma unroll
-            for (int j = 0; j < VECTOR; j++) pack.at[j] = has(k, j) ? row[column(k, j)] : narrow(A(0));
-        }
-        return pack;
+        uint4 bits = make_uint4(0, 0, 0, 0);
+        if (has(k)) bits = *reinterpret_cast<const uint4*>(row + column(k));
+        return reinterpret_cast<const Pack&>(bits);
     }
 
     __device__ __forceinline__ void put(T* row, int k, const A (&values)[VECTOR]) const {
-        if constexpr (VECTORS) {
-            if (has(k, 0)) store(row + column(k, 0), values);
-        } else {
-#pragma unroll
-            for (int j = 0; j < VECTOR; j++)
-                if (has(k, j)) row[column(k, j)] = narrow(values[j]);
-        }
+        if (has(k)) store(row + column(k), values);
     }
 };
 
 // One row by one group of threads. A group without a row comes with no columns.
-template <bool CENTRED, int K, bool VECTORS, class Group>
+template <bool CENTRED, int K, class Group>
 __device__ __forceinline__ void norm_row(
     Group group, const T* x, T* y, const T* weight, const T* bias, int columns, A eps, A* mean_of_row,
     A* inv_std_of_row) {
-    const Place<VECTORS> place{group.lane, group.lanes, columns};
+    const Place place{group.lane, group.lanes, columns};
     Pack held[K];
 #pragma unroll
     for (int k = 0; k < K; k++) held[k] = place.get(x, k);
@@ -86,7 +72,7 @@ __device__ __forceinline__ void norm_row(
 #pragma unroll
         for (int j = 0; j < VECTOR; j++) {
             const A centred = widen(held[k].at[j]) - mean;
-            if (place.has(k, j)) squares += centred * centred;
+            if (place.has(k)) squares += centred * centred;
         }
     squares = group.sum(squares, A(0));
     const A inv_std = A(1) / root(squares / static_cast<A>(columns) + eps);
@@ -113,25 +99,14 @@ __device__ __forceinline__ void norm_row(
     }
 }
 
-// Whether 16-byte vectors fit everywhere. (A null pointer is a multiple of 16.)
-__device__ __forceinline__ bool all_fit(const T* x, const T* y, const T* z, const T* weight, const T* bias, int columns) {
-    return fits_vectors(x, columns) && misalignment(y) == 0 && misalignment(z) == 0 && misalignment(weight) == 0 &&
-           misalignment(bias) == 0;
-}
-
-template <bool CENTRED, int K, bool VECTORS>
-__device__ __forceinline__ void norm_by_lanes(
-    const T* x, T* y, const T* weight, const T* bias, A* mean, A* inv_std, long long rows, int columns, A eps,
-    int lanes) {
+// The rows of a grid of blocks whose groups of `lanes` lanes take one each: each(group, row, whether it is there). Lanes
+// without a row go along with row 0 until the end: a shuffle needs the whole warp.
+template <class Each> __device__ __forceinline__ void rows_of_lanes(long long rows, int lanes, Each each) {
     const int groups = THREADS / lanes;
     const long long stride = static_cast<long long>(gridDim.x) * groups;
-    // Lanes without a row stay until the end, with no columns: a shuffle needs the whole warp.
     for (long long first = static_cast<long long>(blockIdx.x) * groups; first < rows; first += stride) {
-        const long long mine = first + threadIdx.x / lanes;
-        const long long row = mine < rows ? mine : 0;
-        norm_row<CENTRED, K, VECTORS>(
-            Lanes(lanes), x + row * columns, y + row * columns, weight, bias, mine < rows ? columns : 0, eps,
-            CENTRED ? mean + row : nullptr, inv_std + row);
+        const long long row = first + threadIdx.x / lanes;
+        each(Lanes(lanes), row < rows ? row : 0, row < rows);
     }
 }
 
@@ -139,99 +114,105 @@ template <bool CENTRED, int K>
 __device__ __forceinline__ void norm_by_lanes(
     const T* x, T* y, const T* weight, const T* bias, A* mean, A* inv_std, long long rows, int columns, A eps,
     int lanes) {
-    if (all_fit(x, y, nullptr, weight, bias, columns))
-        norm_by_lanes<CENTRED, K, true>(x, y, weight, bias, mean, inv_std, rows, columns, eps, lanes);
-    else
-        norm_by_lanes<CENTRED, K, false>(x, y, weight, bias, mean, inv_std, rows, columns, eps, lanes);
+    rows_of_lanes(rows, lanes, [&](Lanes group, long long row, bool there) {
+        norm_row<CENTRED, K>(
+            group, x + row * columns, y + row * columns, weight, bias, there ? columns : 0, eps,
+            CENTRED ? mean + row : nullptr, inv_std + row);
+    });
 }
 
-template <bool CENTRED, bool VECTORS>
+template <bool CENTRED>
 __device__ __forceinline__ void norm_by_block(
     const T* x, T* y, const T* weight, const T* bias, A* mean, A* inv_std, long long rows, int columns, A eps) {
     for (long long row = blockIdx.x; row < rows; row += gridDim.x)
-        norm_row<CENTRED, BLOCK_PACKS, VECTORS>(
+        norm_row<CENTRED, BLOCK_PACKS>(
             Block(), x + row * columns, y + row * columns, weight, bias, columns, eps,
             CENTRED ? mean + row : nullptr, inv_std + row);
 }
 
-template <bool CENTRED>
-__device__ __forceinline__ void norm_by_block(
-    const T* x, T* y, const T* weight, const T* bias, A* mean, A* inv_std, long long rows, int columns, A eps) {
-    if (all_fit(x, y, nullptr, weight, bias, columns))
-        norm_by_block<CENTRED, true>(x, y, weight, bias, mean, inv_std, rows, columns, eps);
-    else
-        norm_by_block<CENTRED, false>(x, y, weight, bias, mean, inv_std, rows, columns, eps);
-}
-
-// A row that is too long to be held: three visits at the most, the later ones from the caches.
-template <bool CENTRED>
-__device__ __forceinline__ void norm_long(
-    const T* x, T* y, const T* weight, const T* bias, A* mean, A* inv_std, long long rows, int columns, A eps) {
-    const Block group;
-    for (long long row = blockIdx.x; row < rows; row += gridDim.x) {
-        const T* its_x = x + row * columns;
-        T* its_y = y + row * columns;
-        A m = A(0);
-        if constexpr (CENTRED) {
-            visit(its_x, columns, group.lane, group.lanes, true, [&](int c, auto count) {
-                A values[decltype(count)::value];
-                load(values, its_x + c);
-#pragma unroll
-                for (int i = 0; i < decltype(count)::value; i++) m += values[i];
-            });
-            m = group.sum(m, A(0)) / static_cast<A>(columns);
-        }
-        A squares = A(0);
-        visit(its_x, columns, group.lane, group.lanes, true, [&](int c, auto count) {
-            A values[decltype(count)::value];
-            load(values, its_x + c);
-#pragma unroll
-            for (int i = 0; i < decltype(count)::value; i++) squares += (values[i] - m) * (values[i] - m);
-        });
-        const A r = A(1) / root(group.sum(squares, A(0)) / static_cast<A>(columns) + eps);
-        if (group.lane == 0) {
-            if constexpr (CENTRED) mean[row] = m;
-            inv_std[row] = r;
-        }
-        visit(its_x, columns, group.lane, group.lanes, same_alignment(its_x, its_y), [&](int c, auto count) {
+// One row of any length and alignment: looked at up to three times, the later ones in the caches.
+template <bool CENTRED, class Group>
+__device__ __forceinline__ void norm_any_row(
+    Group group, const T* x, T* y, const T* weight, const T* bias, int columns, A eps, A* mean_of_row,
+    A* inv_std_of_row) {
+    A mean = A(0);
+    if constexpr (CENTRED) {
+        visit(x, columns, group.lane, group.lanes, true, [&](int c, auto count) {
             constexpr int N = decltype(count)::value;
             A values[N];
-            load(values, its_x + c);
+            load(values, x + c);
 #pragma unroll
-            for (int i = 0; i < N; i++) {
-                values[i] = (values[i] - m) * r;
-                if (weight) values[i] *= widen(weight[c + i]);
-                if (CENTRED && bias) values[i] += widen(bias[c + i]);
-            }
-            store(its_y + c, values);
+            for (int i = 0; i < N; i++) mean += values[i];
         });
+        mean = group.sum(mean, A(0)) / static_cast<A>(columns);
     }
+    A squares = A(0);
+    visit(x, columns, group.lane, group.lanes, true, [&](int c, auto count) {
+        constexpr int N = decltype(count)::value;
+        A values[N];
+        load(values, x + c);
+#pragma unroll
+        for (int i = 0; i < N; i++) squares += (values[i] - mean) * (values[i] - mean);
+    });
+    squares = group.sum(squares, A(0));
+    const A inv_std = A(1) / root(squares / static_cast<A>(columns) + eps);
+    if (group.lane == 0 && columns > 0) {
+        if constexpr (CENTRED) *mean_of_row = mean;
+        *inv_std_of_row = inv_std;
+    }
+    visit(x, columns, group.lane, group.lanes, same_alignment(x, y), [&](int c, auto count) {
+        constexpr int N = decltype(count)::value;
+        A values[N];
+        load(values, x + c);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            values[i] = (values[i] - mean) * inv_std;
+            if (weight) values[i] *= widen(weight[c + i]);
+            if (CENTRED && bias) values[i] += widen(bias[c + i]);
+        }
+        store(y + c, values);
+    });
+}
+
+template <bool CENTRED>
+__device__ __forceinline__ void norm_any_by_lanes(
+    const T* x, T* y, const T* weight, const T* bias, A* mean, A* inv_std, long long rows, int columns, A eps,
+    int lanes) {
+    rows_of_lanes(rows, lanes, [&](Lanes group, long long row, bool there) {
+        norm_any_row<CENTRED>(
+            group, x + row * columns, y + row * columns, weight, bias, there ? columns : 0, eps,
+            CENTRED ? mean + row : nullptr, inv_std + row);
+    });
+}
+
+template <bool CENTRED>
+__device__ __forceinline__ void norm_any_by_block(
+    const T* x, T* y, const T* weight, const T* bias, A* mean, A* inv_std, long long rows, int columns, A eps) {
+    for (long long row = blockIdx.x; row < rows; row += gridDim.x)
+        norm_any_row<CENTRED>(
+            Block(), x + row * columns, y + row * columns, weight, bias, columns, eps,
+            CENTRED ? mean + row : nullptr, inv_std + row);
 }
 
 // Every row that a group works on, from `first` in steps of `stride`; rows that are not there have no columns. Adds to
 // what this thread's columns give to dγ and dβ.
-template <bool CENTRED, bool VECTORS, class Group>
+template <bool CENTRED, class Group>
 __device__ __forceinline__ void norm_backward_rows(
     Group group, const T* x, const T* dy, const T* weight, const A* mean, const A* inv_std, T* dx, long long rows,
     int columns, long long first, int number, long long stride, A (&dweight)[VECTOR], A (&dbias)[VECTOR]) {
     const A share = A(1) / static_cast<A>(columns);
-    const Place<VECTORS> all{group.lane, group.lanes, columns};
-    A scale[VECTOR];
-    if (weight) {
-        const Pack pack = all.get(weight, 0);
+    const Place all{group.lane, group.lanes, columns};
+    Pack scale;
 #pragma unroll
-        for (int j = 0; j < VECTOR; j++) scale[j] = widen(pack.at[j]);
-    } else {
-#pragma unroll
-        for (int j = 0; j < VECTOR; j++) scale[j] = A(1);
-    }
+    for (int j = 0; j < VECTOR; j++) scale.at[j] = narrow(A(1));
+    if (weight) scale = all.get(weight, 0);
 
     Pack next_x, next_dy;
     A next_m = A(0), next_r = A(0);
     const auto ask = [&](long long row) {
         const bool there = row < rows;
         const long long offset = there ? row * columns : 0;
-        const Place<VECTORS> place{group.lane, group.lanes, there ? columns : 0};
+        const Place place{group.lane, group.lanes, there ? columns : 0};
         next_x = place.get(x + offset, 0);
         next_dy = place.get(dy + offset, 0);
         if (CENTRED) next_m = there ? mean[row] : A(0);
@@ -247,9 +228,9 @@ __device__ __forceinline__ void norm_backward_rows(
 #pragma unroll
         for (int j = 0; j < VECTOR; j++) {
             // A column that is not there has dy = 0.
-            const A d = widen(its_dy.at[j]), x_hat = (widen(its_x.at[j]) - m) * r, g = d * scale[j];
+            const A d = widen(its_dy.at[j]), x_hat = (widen(its_x.at[j]) - m) * r, g = d * widen(scale.at[j]);
             if (CENTRED) sums.first += g;
-            sums.second += all.has(0, j) ? g * x_hat : A(0);
+            sums.second += all.has(0) ? g * x_hat : A(0);
             dweight[j] += d * x_hat;
             if (CENTRED) dbias[j] += d;
         }
@@ -263,15 +244,15 @@ __device__ __forceinline__ void norm_backward_rows(
 #pragma unroll
         for (int j = 0; j < VECTOR; j++) {
             const A x_hat = (widen(its_x.at[j]) - m) * r;
-            values[j] = r * (widen(its_dy.at[j]) * scale[j] - of_one - x_hat * of_x_hat);
+            values[j] = r * (widen(its_dy.at[j]) * widen(scale.at[j]) - of_one - x_hat * of_x_hat);
         }
-        const Place<VECTORS> place{group.lane, group.lanes, row < rows ? columns : 0};
+        const Place place{group.lane, group.lanes, row < rows ? columns : 0};
         place.put(dx + (row < rows ? row * columns : 0), 0, values);
     }
 }
 
 // partial: what this block gives to dγ, [columns], and `apart` numbers further what it gives to dβ.
-template <bool CENTRED, bool VECTORS>
+template <bool CENTRED>
 __device__ __forceinline__ void norm_backward_by_lanes(
     const T* x, const T* dy, const T* weight, const A* mean, const A* inv_std, T* dx, A* partial, long long apart,
     long long rows, int columns, int lanes) {
@@ -279,12 +260,12 @@ __device__ __forceinline__ void norm_backward_by_lanes(
     const int groups = THREADS / lanes, warp = threadIdx.x / WARP;
     const Lanes group(lanes);
     A dweight[VECTOR] = {}, dbias[VECTOR] = {};
-    norm_backward_rows<CENTRED, VECTORS>(
+    norm_backward_rows<CENTRED>(
         group, x, dy, weight, mean, inv_std, dx, rows, columns, static_cast<long long>(blockIdx.x) * groups,
         threadIdx.x / lanes, static_cast<long long>(gridDim.x) * groups, dweight, dbias);
     if (partial == nullptr) return;
     // First the groups of a warp, then one warp after the other.
-    const Place<VECTORS> place{group.lane, group.lanes, columns};
+    const Place place{group.lane, group.lanes, columns};
 #pragma unroll
     for (int j = 0; j < VECTOR; j++)
         for (int step = lanes; step < WARP; step *= 2) {
@@ -295,9 +276,9 @@ __device__ __forceinline__ void norm_backward_by_lanes(
         if (warp == w && threadIdx.x % WARP < lanes) {
 #pragma unroll
             for (int j = 0; j < VECTOR; j++) {
-                if (!place.has(0, j)) continue;
-                A& to_weight = shared[0][place.column(0, j)];
-                A& to_bias = shared[1][place.column(0, j)];
+                if (!place.has(0)) continue;
+                A& to_weight = shared[0][place.column(0) + j];
+                A& to_bias = shared[1][place.column(0) + j];
                 to_weight = w == 0 ? dweight[j] : to_weight + dweight[j];
                 if (CENTRED) to_bias = w == 0 ? dbias[j] : to_bias + dbias[j];
             }
@@ -310,65 +291,79 @@ __device__ __forceinline__ void norm_backward_by_lanes(
     }
 }
 
-template <bool CENTRED, bool VECTORS>
+template <bool CENTRED>
 __device__ __forceinline__ void norm_backward_by_block(
     const T* x, const T* dy, const T* weight, const A* mean, const A* inv_std, T* dx, A* partial, long long apart,
     long long rows, int columns) {
     const Block group;
     A dweight[VECTOR] = {}, dbias[VECTOR] = {};
-    norm_backward_rows<CENTRED, VECTORS>(
+    norm_backward_rows<CENTRED>(
         group, x, dy, weight, mean, inv_std, dx, rows, columns, blockIdx.x, 0, gridDim.x, dweight, dbias);
     if (partial == nullptr) return;
-    const Place<VECTORS> place{group.lane, group.lanes, columns};
+    const Place place{group.lane, group.lanes, columns};
 #pragma unroll
     for (int j = 0; j < VECTOR; j++) {
-        if (!place.has(0, j)) continue;
-        partial[place.column(0, j)] = dweight[j];
-        if (CENTRED) partial[apart + place.column(0, j)] = dbias[j];
+        if (!place.has(0)) continue;
+        partial[place.column(0) + j] = dweight[j];
+        if (CENTRED) partial[apart + place.column(0) + j] = dbias[j];
     }
+}
+
+// The gradient of one row of any length and alignment.
+template <bool CENTRED, class Group>
+__device__ __forceinline__ void norm_backward_any_row(
+    Group group, const T* x, const T* dy, const T* weight, A mean, A inv_std, T* dx, int columns) {
+    const bool vectors = same_alignment(x, dy) && same_alignment(x, dx);
+    Pair sums = {A(0), A(0)};
+    visit(x, columns, group.lane, group.lanes, vectors, [&](int c, auto count) {
+        constexpr int N = decltype(count)::value;
+        A xs[N], gs[N];
+        load(xs, x + c);
+        load(gs, dy + c);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const A g = weight ? gs[i] * widen(weight[c + i]) : gs[i];
+            if (CENTRED) sums.first += g;
+            sums.second += g * ((xs[i] - mean) * inv_std);
+        }
+    });
+    sums = group.sum(sums, Pair{A(0), A(0)});
+    const A of_one = sums.first / static_cast<A>(columns), of_x_hat = sums.second / static_cast<A>(columns);
+    visit(x, columns, group.lane, group.lanes, vectors, [&](int c, auto count) {
+        constexpr int N = decltype(count)::value;
+        A xs[N], gs[N];
+        load(xs, x + c);
+        load(gs, dy + c);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const A g = weight ? gs[i] * widen(weight[c + i]) : gs[i];
+            gs[i] = inv_std * (g - of_one - (xs[i] - mean) * inv_std * of_x_hat);
+        }
+        store(dx + c, gs);
+    });
 }
 
 template <bool CENTRED>
-__device__ __forceinline__ void norm_backward_long(
-    const T* x, const T* dy, const T* weight, const A* mean, const A* inv_std, T* dx, long long rows, int columns) {
-    const Block group;
-    for (long long row = blockIdx.x; row < rows; row += gridDim.x) {
-        const T* its_x = x + row * columns;
-        const T* its_dy = dy + row * columns;
-        T* its_dx = dx + row * columns;
-        const A m = CENTRED ? mean[row] : A(0), r = inv_std[row];
-        const bool vectors = same_alignment(its_x, its_dy) && same_alignment(its_x, its_dx);
-        Pair sums = {A(0), A(0)};
-        visit(its_x, columns, group.lane, group.lanes, vectors, [&](int c, auto count) {
-            constexpr int N = decltype(count)::value;
-            A xs[N], gs[N];
-            load(xs, its_x + c);
-            load(gs, its_dy + c);
-#pragma unroll
-            for (int i = 0; i < N; i++) {
-                const A g = weight ? gs[i] * widen(weight[c + i]) : gs[i];
-                if (CENTRED) sums.first += g;
-                sums.second += g * ((xs[i] - m) * r);
-            }
-        });
-        sums = group.sum(sums, Pair{A(0), A(0)});
-        const A of_one = sums.first / static_cast<A>(columns), of_x_hat = sums.second / static_cast<A>(columns);
-        visit(its_x, columns, group.lane, group.lanes, vectors, [&](int c, auto count) {
-            constexpr int N = decltype(count)::value;
-            A xs[N], gs[N];
-            load(xs, its_x + c);
-            load(gs, its_dy + c);
-#pragma unroll
-            for (int i = 0; i < N; i++) {
-                const A g = weight ? gs[i] * widen(weight[c + i]) : gs[i];
-                gs[i] = r * (g - of_one - (xs[i] - m) * r * of_x_hat);
-            }
-            store(its_dx + c, gs);
-        });
-    }
+__device__ __forceinline__ void norm_backward_any_by_lanes(
+    const T* x, const T* dy, const T* weight, const A* mean, const A* inv_std, T* dx, long long rows, int columns,
+    int lanes) {
+    rows_of_lanes(rows, lanes, [&](Lanes group, long long row, bool there) {
+        norm_backward_any_row<CENTRED>(
+            group, x + row * columns, dy + row * columns, weight, CENTRED ? mean[row] : A(0), inv_std[row],
+            dx + row * columns, there ? columns : 0);
+    });
 }
 
-// dγ and dβ of rows that are too long for registers: blockIdx.x is the tile of columns, blockIdx.y the part of the rows.
+template <bool CENTRED>
+__device__ __forceinline__ void norm_backward_any_by_block(
+    const T* x, const T* dy, const T* weight, const A* mean, const A* inv_std, T* dx, long long rows, int columns) {
+    for (long long row = blockIdx.x; row < rows; row += gridDim.x)
+        norm_backward_any_row<CENTRED>(
+            Block(), x + row * columns, dy + row * columns, weight, CENTRED ? mean[row] : A(0), inv_std[row],
+            dx + row * columns, columns);
+}
+
+// dγ and dβ of rows that are not held in registers: blockIdx.x is the tile of columns, blockIdx.y the part of the rows.
 template <bool CENTRED, bool VECTORS>
 __device__ __forceinline__ void norm_columns(
     const T* x, const T* dy, const A* mean, const A* inv_std, A* partial, long long apart, int rows, int columns,
