@@ -304,7 +304,9 @@ class EmulatedKernel:
                     distances.append((0, f"inside of {name}, which is read-only memory"))
         null = "a null pointer, or nearly" if fault < 2**20 else ""
         near = null or (min(distances)[1] if distances else "")
-        return f" ({near}); emulation(sanitize='address,undefined') would name the line" if near else ""
+        small = sum(a.nbytes for a in arguments if isinstance(a, np.ndarray)) <= sanitizers.MAX_BYTES
+        advice = "; emulation(sanitize='address,undefined') would name the line" if small else ""
+        return f" ({near}){advice}" if near else advice
 
     def __repr__(self) -> str:
         return f"<EmulatedKernel {self.name}>"
