@@ -32,6 +32,8 @@ class Generator:
     Args:
         seed: an integer in [0, 2**128); None takes one from the operating system.
 
+    Threads that draw at the same time need a generator each: whose turn it is would decide who gets which numbers.
+
     >>> xnn.random.Generator(1).uniform((3,))
     array([...], dtype=float32)
     """
