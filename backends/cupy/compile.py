@@ -1,7 +1,7 @@
 """Compile every kernel for every dtype and architecture, without a GPU, exactly as CuPy does when it runs them.
 
     python -m xnn.backends.cupy.compile                     everything, compared with kernels/RESOURCES.csv
-    python -m xnn.backends.cupy.compile --update            the same, and rewrite the table (named files: their rows)
+    python -m xnn.backends.cupy.compile --update            the same, and rewrite the table (or rows of one file)
     python -m xnn.backends.cupy.compile softmax --arch 90   one file for one architecture: the quick check while writing
 
 It needs CuPy 14, NVRTC and the CUDA headers, three packages of pip, and no driver. ``ci/kernels`` installs them.

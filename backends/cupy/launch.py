@@ -18,9 +18,9 @@ import functools
 import math
 import operator
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from xnn.backends.cupy.source import (
@@ -170,6 +170,8 @@ class Kernel:
         self.signature = signature
         self._names = {p.name for p in signature.parameters}
         self._functions: dict[Any, _Function] = {}
+        self._look = _quick_look(signature)
+        self._seen: dict[Any, _Seen] = {}
 
     def __repr__(self) -> str:
         return f"<kernel {self.name} of {self.file.source.name}.cu>"
@@ -197,6 +199,69 @@ class Kernel:
             ValueError: an array has another size than the source says, is not C-contiguous, is read-only where the
                 kernel writes, or on another device; a number does not fit; a limit of the launch is passed.
         """
+        try:
+            fits, key = self._look(**arguments)
+            seen = self._seen[key] if fits and types is None else None
+        except (TypeError, AttributeError, KeyError):  # said by what follows, if it is an error
+            seen = None
+        if seen is None or not self._launch_as_before(seen, grid, block, shared_memory, arguments):
+            self._check_and_launch(grid, block, shared_memory, types, arguments)
+
+    def _launch_as_before(
+        self,
+        seen: _Seen,
+        grid: Sequence[int],
+        block: Sequence[int],
+        shared_memory: int,
+        arguments: dict[str, Any],
+    ) -> bool:
+        """The short way where types, sizes and layout are known to fit: what remains is devices, numbers and grid.
+
+        Returns whether it was launched. Whatever is unusual is left to `_check_and_launch`, which has the errors.
+        """
+        runtime, chosen, types_key = seen
+        device = None
+        values = []
+        for p in self.signature.parameters:
+            value = arguments[p.name]
+            if not p.pointer:
+                convert = _QUICK.get(p.type)
+                quick = convert(value) if convert is not None else None
+                values.append(self._number(p, value, chosen) if quick is None else quick)
+                continue
+            if value is not None:
+                its_device = runtime.device(value)
+                if device is None:
+                    device = its_device
+                elif its_device != device:
+                    return False
+                if not p.constant and not getattr(value.flags, "writeable", True):
+                    return False
+            values.append(value)
+        function = self._functions.get((types_key, runtime, device))
+        x, y, z = (*grid, 1, 1)[:3]
+        bx, by, bz = (*block, 1, 1)[:3]
+        if (
+            function is None
+            or not (0 < x < 2**31 and 0 < y < 65536 and 0 < z < 65536)
+            or not (bx > 0 and by > 0 and 0 < bz <= 64 and bx * by * bz <= self.signature.max_threads)
+            or shared_memory > _STATIC_SHARED_MEMORY
+            or len(grid) > 3
+            or len(block) > 3
+        ):
+            return False
+        with runtime.current(device):
+            function((x, y, z), (bx, by, bz), tuple(values), shared_memory)
+        return True
+
+    def _check_and_launch(
+        self,
+        grid: Sequence[int],
+        block: Sequence[int],
+        shared_memory: int,
+        types: dict[str, str] | None,
+        arguments: dict[str, Any],
+    ) -> None:
         if arguments.keys() != self._names:
             raise TypeError(self._wrong_names(arguments))
         chosen = dict(types) if types else {}
@@ -258,6 +323,8 @@ class Kernel:
             function = self._functions.setdefault(key, _Function(compiled))
         with runtime.current(device):
             function(grid, block, converted, shared_memory)
+        if types is None and not any(p.lists for p in self.signature.parameters):
+            self._seen[self._look(**arguments)[1]] = _Seen(runtime, chosen, key[0])
 
     def _where(self) -> str:
         return f"kernel {self.name}"
@@ -358,7 +425,7 @@ class Kernel:
             value, (int, float, np.integer, np.floating)
         ):
             raise TypeError(f"{self._at(p)}: expected a number, got {type(value).__name__} {value!r}")
-        if math.isfinite(value) and abs(value) > float(np.finfo(scalar).max):
+        if math.isfinite(value) and abs(value) > _LARGEST[dtype]:
             raise ValueError(f"{self._at(p)}: expected a number within {dtype}, got {value!r}")
         return scalar(value)
 
@@ -373,6 +440,48 @@ class Kernel:
             if not 0 <= size <= limit:
                 raise ValueError(f"{self._where()}: {what}.{axis}: expected 0 to {limit}, got {size}")
         return x, y, z
+
+
+class _Seen(NamedTuple):
+    """What is known of arguments of the types of an earlier launch."""
+
+    runtime: Runtime
+    chosen: dict[str, str]
+    types_key: tuple[tuple[str, str], ...]
+
+
+def _quick_look(signature: Signature) -> Callable[..., tuple[bool, Any]]:
+    """A function of a kernel's arguments that says whether sizes and layout fit, and names their types.
+
+    It is written here for each kernel, since Python runs one expression much faster than a loop over parameters.
+    """
+    fits, key = [], []
+    for p in signature.parameters:
+        if p.lists:
+            return lambda **arguments: (False, None)
+        if p.pointer:
+            test = f"{p.name}.flags.c_contiguous and {p.name}.size == ({p.size})"
+            fits.append(f"({p.name} is None or {test})" if p.optional else test)
+            key.append(f"type({p.name}), None if {p.name} is None else {p.name}.dtype")
+    names = ", ".join(p.name for p in signature.parameters)
+    code = f"lambda *, {names}: ({' and '.join(fits) or True}, ({', '.join(key)},))"
+    return cast("Callable[..., tuple[bool, Any]]", eval(code, {"type": type, "__builtins__": {}}))
+
+
+def _int32(value: Any) -> Any:
+    return np.int32(value) if type(value) is int and -(2**31) <= value < 2**31 else None
+
+
+def _int64(value: Any) -> Any:
+    return np.int64(value) if type(value) is int and -(2**63) <= value < 2**63 else None
+
+
+def _bool(value: Any) -> Any:
+    return np.bool_(value) if type(value) is bool else None
+
+
+_QUICK: dict[str, Callable[[Any], Any]] = {"int": _int32, "long long": _int64, "bool": _bool}
+"""The most frequent types of numbers; None where the value is not plainly one."""
 
 
 class _Function:
@@ -396,6 +505,11 @@ class _Function:
         self._function(grid, block, args, shared_mem=shared_memory)
 
 
+_LARGEST = {
+    "float16": 65504.0,
+    "float32": float(np.finfo(np.float32).max),
+    "float64": float(np.finfo(np.float64).max),
+}
 _NO_BUILTINS: dict[str, Any] = {"__builtins__": {}}
 _INTEGER_LIMITS = {
     f"{sign}int{bits}": (0, 2**bits - 1) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -305,6 +305,10 @@ def _lists(where: str, declaration: str, comment: str) -> tuple[Parameter, ...]:
             )
         constant, optional = match["const"] is not None, match["null"] is not None
         lists.append(Parameter(match["name"], match["type"], True, constant, optional))
+    if any(before.optional and not p.optional for before, p in itertools.pairwise(lists)):
+        raise SourceError(
+            f"{where}: expected the lists that may be null behind the others in {declaration!r}"
+        )
     return tuple(lists)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from xnn.backends import to_host
 from xnn.backends.cupy.launch import KernelFile, ceil_div
 

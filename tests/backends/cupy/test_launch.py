@@ -156,6 +156,12 @@ def test_wrong_arguments(runtime, kernels, changes, error, message):
     with pytest.raises(error, match=f"kernel gather: {message}"):
         kernels["gather"]((1,), (32,), **arguments(**changes))
     assert not runtime.launched
+    kernels["gather"]((1,), (32,), **arguments())
+    with pytest.raises(
+        error, match=f"kernel gather: {message}"
+    ):  # the short way of a second launch sees it too
+        kernels["gather"]((1,), (32,), **arguments(**changes))
+    assert len(runtime.launched) == 1
 
 
 def test_numbers_that_do_not_fit(runtime, kernels):
@@ -193,8 +199,10 @@ def test_names(runtime, kernels):
 def test_arrays_on_two_devices(runtime, kernels):
     far = fake(np.zeros(3))
     far.place = 1
-    with pytest.raises(ValueError, match="y: expected an array on the device of 'x', 0, got one on 1"):
-        kernels["gather"]((1,), (32,), **arguments(y=far))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="y: expected an array on the device of 'x', 0, got one on 1"):
+            kernels["gather"]((1,), (32,), **arguments(y=far))
+        kernels["gather"]((1,), (32,), **arguments())
 
 
 @pytest.mark.parametrize(
@@ -212,14 +220,21 @@ def test_arrays_on_two_devices(runtime, kernels):
     ],
 )
 def test_limits_of_a_launch(runtime, kernels, grid, block, message):
-    with pytest.raises(ValueError, match=f"kernel gather: {message}"):
-        kernels["gather"](grid, block, **arguments())
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"kernel gather: {message}"):
+            kernels["gather"](grid, block, **arguments())
+        kernels["gather"]((1,), (32,), **arguments())
+    assert [args[4] for _, _, _, args, _, _ in runtime.launched] == [5, 5]
 
 
 def test_nothing_to_do(runtime, kernels):
     kernels["gather"]((0,), (32,), **arguments(index=fake([], np.int64), y=fake([]), m=0))
     assert not runtime.launched
     assert not runtime.compiled
+    for _ in range(2):
+        kernels["gather"]((1,), (32,), **arguments())
+    kernels["gather"]((0,), (32,), **arguments())
+    assert len(runtime.launched) == 2
 
 
 def test_shared_memory_past_48_kib_is_asked_for(runtime, kernels):
