@@ -236,7 +236,9 @@ def spoiled(tmp_path, **options):
 
 
 @pytest.mark.parametrize(
-    ("options", "step"), [({}, 4), ({"seconds": 0}, 7), ({"callbacks": [StopAt(8)]}, 4)], ids=str
+    ("options", "step"),
+    [({}, 4), ({"seconds": 0}, 7), ({"callbacks": [StopAt(8)]}, 4)],
+    ids=["end of an epoch", "checkpoint inside", "stop"],
 )
 def test_where_no_step_is_watched_spoiled_weights_are_not_saved(tmp_path, monkeypatch, options, step):
     monkeypatch.setattr("xnn.training.trainer.reads_are_free", lambda x: False)
