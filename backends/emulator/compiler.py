@@ -151,7 +151,7 @@ def build(prepared: Prepared, defines: Sequence[str], sanitize: str, filename: s
         linked = engine(sanitize)
         with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
             out = Path(scratch) / path.name
-            command = [find_compiler(), *flags, f"-I{INCLUDE}", "-x", "c++", "-", "-o", out]
+            command: list[str | Path] = [find_compiler(), *flags, f"-I{INCLUDE}", "-x", "c++", "-", "-o", out]
             command += ["-x", "none", *linked] if sanitize else ["-shared"]
             errors = _run(command, prepared.translation_unit)
             if errors:

@@ -127,6 +127,11 @@ def _from_host(function: Callable[..., Any]) -> Callable[..., Any]:
     return to_device
 
 
+def _ascontiguousarray(a: Any, dtype: Any = None) -> Any:
+    """As CuPy's, which leaves an array without dimensions as it is; NumPy's gives it one."""
+    return np.asarray(a, dtype=dtype, order="C")
+
+
 _BRINGS_TO_DEVICE = ("asarray", "array", "ascontiguousarray", "from_dlpack")
 
 
@@ -140,7 +145,7 @@ class _Namespace(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in ("__array_namespace_info__", "__array_api_version__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        value = getattr(self._of, name)
+        value = _ascontiguousarray if name == "ascontiguousarray" else getattr(self._of, name)
         if isinstance(value, types.ModuleType):
             value = _Namespace(f"{self.__name__}.{name}", value)
         elif name == "__array_namespace_info__":
@@ -154,6 +159,7 @@ class _Namespace(types.ModuleType):
         return dir(self._of)
 
 
+_COMPLETED: Any = array_api_compat.numpy
 _NO_ARRAYS = ("can_cast", "finfo", "iinfo", "isdtype", "result_type", "broadcast_shapes")
 
 
@@ -161,7 +167,7 @@ class _Info:
     """What the namespace says of itself: NumPy's answers, and one device."""
 
     def __init__(self) -> None:
-        self._of = array_api_compat.numpy.__array_namespace_info__()
+        self._of: Any = _COMPLETED.__array_namespace_info__()
 
     def capabilities(self) -> Mapping[str, Any]:
         """As NumPy."""
@@ -186,7 +192,7 @@ class _Info:
         return ["emulated"]
 
 
-NAMESPACE: Any = _Namespace("xnn.backends.emulator.namespace", array_api_compat.numpy)
+NAMESPACE: Any = _Namespace("xnn.backends.emulator.namespace", _COMPLETED)
 """The Array API namespace of EmulatedArray."""
 
 

@@ -78,7 +78,7 @@ def launch(
 ) -> tuple[str, int]:
     """Run a kernel; the error, if there is one, and the address of an illegal access, if that was it."""
     library = load(path)
-    values = []
+    values: list[Any] = []
     for a in arguments:
         if isinstance(a, np.ndarray):
             values.append(ctypes.c_void_p(a.ctypes.data))

@@ -106,6 +106,7 @@ def test_all_results_are_its_arrays(device):
     assert {type(r) for r in results} == {EmulatedArray}
     assert array_namespace(*results) is xp
     assert float(x.sum()) == 10
+    assert xp.ascontiguousarray(x[0, 0]).shape == ()
     x += 1
     assert x.tolist() == [[4, 2], [3, 5]]
     x[0] = x[1]
