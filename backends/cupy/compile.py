@@ -6,9 +6,9 @@
 
 It needs CuPy 14, NVRTC and the CUDA headers, three packages of pip, and no driver. ``ci/kernels`` installs them.
 
-Fails where a kernel does not compile, spills registers to memory, or does double arithmetic though its dtype is not
-float64 (``x * 0.1`` for ``x * 0.1f``); and where the registers, shared memory or stack that a kernel takes are not those
-of the table in the repository, so that a change is seen by whoever makes it.
+Fails where a kernel does not compile, spills registers to memory, or does double arithmetic though its dtype is
+another (``x * 0.1`` for ``x * 0.1f``); and where the registers, shared memory or stack that a kernel takes are not
+those of the table in the repository, so that a change is seen by whoever makes it.
 """
 
 from __future__ import annotations
