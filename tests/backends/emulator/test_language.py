@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 
 import numpy as np
 import pytest
@@ -361,8 +362,9 @@ def test_the_module_still_works_after_an_error():
 
 
 def test_faults_of_the_processor_are_errors():
-    with pytest.raises(KernelError, match=r"divides: .* integer division by zero"):
-        run("divides", 1, 1, np.zeros(3, np.int32))
+    if platform.machine() == "x86_64":  # others give a number, as a GPU does
+        with pytest.raises(KernelError, match=r"divides: .* integer division by zero"):
+            run("divides", 1, 1, np.zeros(3, np.int32))
     with pytest.raises(KernelError, match=r"overflows: .* the thread's stack of 256 KiB is full"):
         run("overflows", 1, 1, np.zeros(1, np.int32), np.int32(100000))
     with pytest.raises(KernelError, match=r"divides: .* illegal access to memory .*null pointer"):
