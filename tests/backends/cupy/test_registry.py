@@ -111,7 +111,7 @@ def test_every_kernel_has_what_benchmarks_need():
         for case in entry.cases:
             for work in filter(None, (case.forward, case.backward)):
                 assert 0 < work(2).bytes < work(4).bytes
-                assert work(2).operations > 0
+                assert work(2).operations >= 0
 
 
 def test_switched_off_by_the_environment():
