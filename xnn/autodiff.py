@@ -45,7 +45,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from xnn.backends.namespaces import Array, array_namespace, check_same_device, is_array
+from xnn.backends.namespaces import Array, array_namespace, check_same_device, has_dtype, is_array
 from xnn.tensor import Tensor
 
 P = ParamSpec("P")
@@ -265,7 +265,7 @@ class _Result(Node):
 
 def _part(whole: Node, index: int, y: Array) -> Tensor:
     """Result ``index`` as a Tensor. Integers and bools carry no gradient."""
-    if not array_namespace(y).isdtype(y.dtype, "real floating"):
+    if not has_dtype(y, "real floating"):
         return Tensor(y)
     return Tensor(y, True, _Result(whole, index))
 

@@ -432,7 +432,7 @@ def _rebuild(cls: type[Tensor], data: Array, requires_grad: bool, grad: Array) -
 
 def check_differentiable(data: Array) -> None:
     """Raise TypeError unless ``data`` has a real floating-point dtype."""
-    if not array_namespace(data).isdtype(data.dtype, "real floating"):
+    if not has_dtype(data, "real floating"):
         raise TypeError(
             f"requires_grad: expected a real floating-point dtype, got {dtype_name(data.dtype)}; "
             "convert first, for example with dtype='float32'"

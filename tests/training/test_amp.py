@@ -1,4 +1,4 @@
-"""Mixed precision: against PyTorch's autocast and GradScaler, and what must hold for scales, skips, clipping and state."""
+"""Mixed precision: against PyTorch's autocast and GradScaler, and what holds for scales, skips, clipping, state."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from xnn.backends import Device, device_of
 from xnn.backends.namespaces import Array, array_namespace, dtype_name, has_dtype, is_array, reads_are_free
 from xnn.nn import Module, Parameter
 from xnn.optim import Optimizer, clip_grad_norm_
+from xnn.optim.clip_grad import total_norm
 from xnn.tensor import Tensor
 
 __all__ = ["PRECISIONS", "LossScaler", "Precision", "in_float32"]
@@ -290,9 +291,13 @@ class LossScaler:
 
 
 def _all_finite(gradients: Sequence[Array]) -> Array:
-    """Whether all elements are finite: a bool without dimensions, on the device. A sum is, if all its terms are."""
+    """Whether all elements are finite: a bool without dimensions, on the device. Their norm is, if they are."""
     xp = array_namespace(gradients[0])
-    return xp.asarray(xp.all(xp.stack([xp.asarray(xp.isfinite(xp.sum(g))) for g in gradients])))
+    norms = [
+        total_norm.vjp(*[g for g in gradients if g.dtype == dtype], p=2.0)[0]
+        for dtype in dict.fromkeys(g.dtype for g in gradients)
+    ]
+    return xp.asarray(xp.all(xp.stack([xp.asarray(xp.isfinite(norm)) for norm in norms])))
 
 
 def _cast(x: Array, dtype: Any) -> Array:
