@@ -5,8 +5,8 @@
     for table in Layout(kernel, lists, part=4096).tables(lists):
         kernel((table.blocks,), (256,), table=table, ...)
 
-A table is passed by value, as a struct among the kernel's parameters: nothing is copied to the device and nothing has to
-be kept there. What does not fit into one table goes to another launch.
+A table is passed by value, as a struct among the kernel's parameters: nothing is copied to the device and nothing has
+to be kept there. What does not fit into one table goes to another launch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-
 from xnn.backends.cupy.launch import Kernel, ceil_div, runtime_of
 from xnn.backends.cupy.source import Parameter
 from xnn.backends.namespaces import Array, dtype_name
@@ -51,7 +50,6 @@ class Layout:
         kernel: whose `Table` it is.
         lists: the arrays. Those with the same number in each list belong together and have one size.
         part: how many elements a block works on; a multiple of a vector's, 2**30 at most.
-        blocks_before: see `firsts`.
 
     Raises:
         TypeError: a list is missing or unknown, or the dtypes within one differ.
@@ -73,19 +71,25 @@ class Layout:
             raise ValueError(f"kernel {kernel.name}: expected at least one array in {parameter.name}")
         self.runtime = runtime_of(given[0][0])
         if self.runtime is None:
-            raise TypeError(
-                f"kernel {kernel.name}: expected CUDA arrays, got {type(given[0][0]).__name__}"
-            )
+            raise TypeError(f"kernel {kernel.name}: expected CUDA arrays, got {type(given[0][0]).__name__}")
         self.device = self.runtime.device(given[0][0])
         self.dtypes: dict[str, Any] = {}
 
         constants = kernel.file.constants
         self._header = constants["TABLE_HEADER"]
-        members = [i for i, size in enumerate(self.sizes) if size]  # nothing is to be done for arrays without elements
-        room = (constants["TABLE_WORDS"] - self._header) // (len(parameter.lists) + 2)
+        members = [
+            i for i, size in enumerate(self.sizes) if size
+        ]  # nothing is to be done for arrays without elements
+        # Lists that are left out at the end take no room.
+        self._rows = 1 + max(
+            self._parameters[name][0] for name, arrays in lists.items() if arrays is not None
+        )
+        room = (constants["TABLE_WORDS"] - self._header) // (self._rows + 2)
         count = ceil_div(len(members), room)
         # Launches of about the same number of arrays.
-        self._members = [members[len(members) * k // count : len(members) * (k + 1) // count] for k in range(count)]
+        self._members = [
+            members[len(members) * k // count : len(members) * (k + 1) // count] for k in range(count)
+        ]
         self._words = []
         self.blocks = []
         for those in self._members:
@@ -93,8 +97,8 @@ class Layout:
             sizes = np.asarray([self.sizes[i] for i in those], dtype=np.int64)
             blocks = -(-sizes // part)
             n = len(those)
-            words[:2] = n, part
-            tail = self._header + n * len(parameter.lists)
+            words[:3] = n, part, self._rows
+            tail = self._header + n * self._rows
             words[tail : tail + n] = sizes
             words[tail + n : tail + 2 * n] = np.cumsum(blocks) - blocks
             self._words.append(words)
@@ -105,10 +109,9 @@ class Layout:
     def set(self, name: str, arrays: Sequence[Array] | None) -> None:
         """Put other arrays into a list. The checks are those of the constructor."""
         row, p = self._parameters[name]
-        if arrays is None:
-            if not p.optional:
-                raise TypeError(f"{self._at(p)}: expected arrays, got None")
-            self.dtypes.pop(name, None)
+        if arrays is None or row >= self._rows:
+            if arrays is not None or not p.optional:
+                raise TypeError(f"{self._at(p)}: expected arrays if they were given at first, got {arrays!r}")
             return
         if len(arrays) != len(self.sizes):
             raise ValueError(f"{self._at(p)}: expected {len(self.sizes)} arrays, got {len(arrays)}")
@@ -142,7 +145,7 @@ class Layout:
         for words, those, blocks in zip(self._words, self._members, self.blocks, strict=True):
             table = words.view(f"V{words.nbytes}").view(Table)
             table.blocks, table.layout = blocks, self
-            table.pointers = _Pointers(self._header, those, list(lists.values()))  # type: ignore[assignment]
+            table.pointers = _Pointers(self._header, those, [lists[name] for name in self._parameters])  # type: ignore[assignment]
             yield table
 
     def _at(self, p: Parameter) -> str:
@@ -154,11 +157,15 @@ class Layout:
         at = f"{self._at(p)}[{i}]"
         if type(x) is not array_type or x.dtype != dtype:
             got = f"{type(x).__name__} of {dtype_name(x.dtype)}" if hasattr(x, "dtype") else type(x).__name__
-            return TypeError(f"{at}: expected {array_type.__name__} of {dtype_name(dtype)}, as [0] is, got {got}")
+            return TypeError(
+                f"{at}: expected {array_type.__name__} of {dtype_name(dtype)}, as [0] is, got {got}"
+            )
         if x.size != size:
             return ValueError(f"{at}: expected {size} elements, got shape {x.shape}")
         if not x.flags.c_contiguous:
-            return ValueError(f"{at}: expected a C-contiguous array, got shape {x.shape} with strides {x.strides}")
+            return ValueError(
+                f"{at}: expected a C-contiguous array, got shape {x.shape} with strides {x.strides}"
+            )
         if writes and not getattr(x.flags, "writeable", True):
             return ValueError(f"{at}: the kernel writes into it, but the array is read-only")
         return ValueError(

@@ -32,7 +32,7 @@ __device__ __forceinline__ A joined(A x, int norm) {
 
 template <int NORM> __device__ __forceinline__ A norm_of_part(const T* x, int length) {
     A total = A(0);
-    visit_part(length, all_aligned(x), [&](int i, auto count) {
+    visit_part<4>(length, all_aligned(x), [&](int i, auto count) {
         constexpr int N = decltype(count)::value;
         A values[N];
         load_as<N>(values, x + i);
@@ -50,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) grad_norm_parts(
     const __grid_constant__ Table table,  // const T* grads
     A* __restrict__ parts,                // all_parts
     int all_parts, int first, int norm) {
-    const Part part = part_of_block<1>(table);
+    const Part part = part_of_block(table);
     const T* grads = part_pointer<const T, 0>(table, part);
     A total;
     if (norm == SQUARES)
@@ -78,7 +78,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) grad_scale(
     const __grid_constant__ Table table,  // const T* grads, T* scaled
     const A* __restrict__ total,          // 1
     A max_norm) {
-    const Part part = part_of_block<2>(table);
+    const Part part = part_of_block(table);
     const T* grads = part_pointer<const T, 0>(table, part);
     T* scaled = part_pointer<T, 1>(table, part);
     const A ratio = max_norm / (total[0] + A(1e-6));

@@ -33,7 +33,9 @@ def _cases(passes: int, operations: int, **options: float) -> list[Case]:
         return Case(label, make, lambda itemsize: Work(passes * n * itemsize, operations * n))
 
     perceptron = [(512, 784), (512,), (512, 512), (512,), (10, 512), (10,)]
-    convolutions = [(2 ** (6 + i // 12), 2 ** (6 + i // 12), 3, 3) if i % 3 else (2 ** (6 + i // 12),) for i in range(48)]
+    convolutions = [
+        (2 ** (6 + i // 12), 2 ** (6 + i // 12), 3, 3) if i % 3 else (2 ** (6 + i // 12),) for i in range(48)
+    ]
     return [
         case("6 arrays, 0.7 M", perceptron),
         case("48 arrays, 28 M", convolutions),
@@ -84,7 +86,11 @@ def fused_scale_to_norm(total: Array, *grads: Array, max_norm: float) -> tuple[t
     lists = {"grads": dense, "scaled": scaled}
     for table in Layout(kernels["grad_scale"], lists, _PART // dtype.itemsize).tables(lists):
         kernels["grad_scale"](
-            (table.blocks,), (kernels.constants["THREADS"],), table=table, total=total, max_norm=float(max_norm)
+            (table.blocks,),
+            (kernels.constants["THREADS"],),
+            table=table,
+            total=total,
+            max_norm=float(max_norm),
         )
     return tuple([_like(x, y) for x, y in zip(grads, scaled, strict=True)]), None
 

@@ -27,7 +27,7 @@ __device__ __forceinline__ A maximum(A a, A b) { return a >= b || a != a ? a : b
 template <class S>
 __device__ __forceinline__ void sgd_part(
     const Table& table, A lr, A momentum, A gain, A weight_decay, bool first, bool nesterov, bool maximize) {
-    const Part part = part_of_block<3>(table);
+    const Part part = part_of_block(table);
     T* params = part_pointer<T, 0>(table, part);
     const T* grads = part_pointer<const T, 1>(table, part);
     S* buffers = part_pointer<S, 2>(table, part);
@@ -56,7 +56,7 @@ __device__ __forceinline__ void sgd_part(
 template <class S>
 __device__ __forceinline__ void adam_part(
     const Table& table, A rate, A beta1, A rest1, A beta2, A rest2, A eps, A weight_decay, A decay, bool maximize) {
-    const Part part = part_of_block<5>(table);
+    const Part part = part_of_block(table);
     T* params = part_pointer<T, 0>(table, part);
     const T* grads = part_pointer<const T, 1>(table, part);
     S* means = part_pointer<S, 2>(table, part);
@@ -92,7 +92,7 @@ __device__ __forceinline__ void adam_part(
 template <class S>
 __device__ __forceinline__ void lion_part(
     const Table& table, A lr, A beta1, A rest1, A beta2, A rest2, A decay, bool maximize) {
-    const Part part = part_of_block<3>(table);
+    const Part part = part_of_block(table);
     T* params = part_pointer<T, 0>(table, part);
     const T* grads = part_pointer<const T, 1>(table, part);
     S* means = part_pointer<S, 2>(table, part);

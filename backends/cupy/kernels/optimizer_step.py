@@ -58,7 +58,9 @@ def _step(
     )
     for name, members, layout in plan.launches:
         chosen = {k: None if xs is None else [xs[i] for i in members] for k, xs in lists.items()}
-        contiguous = [x if x.flags.c_contiguous else array_namespace(x).ascontiguousarray(x) for x in chosen["grads"]]
+        contiguous = [
+            x if x.flags.c_contiguous else array_namespace(x).ascontiguousarray(x) for x in chosen["grads"]
+        ]
         chosen["grads"] = contiguous
         layout.set("grads", contiguous)
         launch = kernels[name]
@@ -68,7 +70,9 @@ def _step(
         rule(params[i], grads[i], states[i], **options)
 
 
-def _planned(name: str, lists: Mapping[str, Sequence[Array] | None], states: Sequence[Sequence[Array]]) -> _Plan:
+def _planned(
+    name: str, lists: Mapping[str, Sequence[Array] | None], states: Sequence[Sequence[Array]]
+) -> _Plan:
     params = lists["params"]
     assert params is not None
     members: dict[str, list[int]] = {name: [], f"{name}_wide": []}
@@ -82,7 +86,9 @@ def _planned(name: str, lists: Mapping[str, Sequence[Array] | None], states: Seq
             of_those = {k: None if xs is None else [xs[i] for i in those] for k, xs in lists.items()}
             # Gradients take their place when they are known to be contiguous; until then the parameters stand there.
             of_those["grads"] = of_those["params"]
-            launches.append(_Launch(chosen, those, Layout(kernels[chosen], of_those, _part(of_those["params"]))))
+            launches.append(
+                _Launch(chosen, those, Layout(kernels[chosen], of_those, _part(of_those["params"])))
+            )
     return _Plan(launches, rest)
 
 
@@ -129,7 +135,9 @@ def _cases(
         return Case(label, make, lambda itemsize: Work(bytes_of * n * itemsize, operations * n))
 
     perceptron = [(512, 784), (512,), (512, 512), (512,), (10, 512), (10,)]
-    convolutions = [(2 ** (6 + i // 12), 2 ** (6 + i // 12), 3, 3) if i % 3 else (2 ** (6 + i // 12),) for i in range(48)]
+    convolutions = [
+        (2 ** (6 + i // 12), 2 ** (6 + i // 12), 3, 3) if i % 3 else (2 ** (6 + i // 12),) for i in range(48)
+    ]
     return (
         case("6 arrays, 0.7 M", perceptron),
         case("48 arrays, 28 M", convolutions),
@@ -139,7 +147,13 @@ def _cases(
 
 _BETAS: dict[str, Any] = {"betas": (0.9, 0.999), "weight_decay": 0.01, "maximize": False}
 _ADAM = {**_BETAS, "lr": 1e-4, "eps": 1e-8, "amsgrad": False, "decoupled_weight_decay": True}
-_SGD: dict[str, Any] = {"momentum": 0.9, "dampening": 0.0, "weight_decay": 1e-4, "nesterov": True, "maximize": False}
+_SGD: dict[str, Any] = {
+    "momentum": 0.9,
+    "dampening": 0.0,
+    "weight_decay": 1e-4,
+    "nesterov": True,
+    "maximize": False,
+}
 
 
 @kernel(sgd, cases=_cases(["momentum_buffer"], 5, 8, {"lr": 1e-3, **_SGD}))
@@ -155,7 +169,7 @@ def sgd_step(
     nesterov: bool,
     maximize: bool,
 ) -> None:
-    """See `xnn.optim.SGD`. In its first step the momentum is made here; elsewhere the rule itself would choose a layout."""
+    """See `xnn.optim.SGD`. The momentum is made here: the rule would give it the layout of the first gradient."""
     buffers = None
     first = bool(momentum) and states[0].get("momentum_buffer") is None
     if first:
@@ -166,12 +180,21 @@ def sgd_step(
     if momentum:
         buffers = [state["momentum_buffer"] for state in states]
     options = {
-        **{"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay},
-        **{"nesterov": nesterov, "maximize": maximize},
+        "lr": lr,
+        "momentum": momentum,
+        "dampening": dampening,
+        "weight_decay": weight_decay,
+        "nesterov": nesterov,
+        "maximize": maximize,
     }
     numbers = {
-        **{"lr": lr, "momentum": momentum, "gain": 1 - dampening, "weight_decay": weight_decay},
-        **{"first": first, "nesterov": nesterov, "maximize": maximize},
+        "lr": lr,
+        "momentum": momentum,
+        "gain": 1 - dampening,
+        "weight_decay": weight_decay,
+        "first": first,
+        "nesterov": nesterov,
+        "maximize": maximize,
     }
     _step(sgd, params, grads, states, {"momentum_buffer": buffers}, options, numbers)
     return None
@@ -198,12 +221,22 @@ def adam_step(
     t = states[0]["step"]
     root_c2 = math.sqrt(1 - beta2**t)
     options = {
-        **{"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad},
-        **{"maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay},
+        "lr": lr,
+        "betas": betas,
+        "eps": eps,
+        "weight_decay": weight_decay,
+        "amsgrad": amsgrad,
+        "maximize": maximize,
+        "decoupled_weight_decay": decoupled_weight_decay,
     }
     numbers = {
-        **{"rate": lr * root_c2 / (1 - beta1**t), "eps": eps * root_c2, "maximize": maximize},
-        **{"beta1": beta1, "rest1": 1 - beta1, "beta2": beta2, "rest2": 1 - beta2},
+        "rate": lr * root_c2 / (1 - beta1**t),
+        "eps": eps * root_c2,
+        "maximize": maximize,
+        "beta1": beta1,
+        "rest1": 1 - beta1,
+        "beta2": beta2,
+        "rest2": 1 - beta2,
         "weight_decay": 0.0 if decoupled_weight_decay else weight_decay,
         "decay": 1 - lr * weight_decay if decoupled_weight_decay else 1.0,
     }
@@ -231,7 +264,12 @@ def lion_step(
     beta1, beta2 = betas
     options = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
     numbers = {
-        **{"beta1": beta1, "rest1": 1 - beta1, "beta2": beta2, "rest2": 1 - beta2},
-        **{"lr": lr, "decay": 1 - lr * weight_decay, "maximize": maximize},
+        "beta1": beta1,
+        "rest1": 1 - beta1,
+        "beta2": beta2,
+        "rest2": 1 - beta2,
+        "lr": lr,
+        "decay": 1 - lr * weight_decay,
+        "maximize": maximize,
     }
     _step(lion, params, grads, states, {"exp_avg": [state["exp_avg"] for state in states]}, options, numbers)

@@ -8,30 +8,31 @@
 //     const Table table,  // T* params, const T* grads, T* momentum or null
 //
 // declares one; backends/cupy/tables.py fills it. All parameters of a kernel may have 4096 bytes, so a table with four
-// lists has room for 82 arrays.
+// lists has room for 82 arrays of each.
 #pragma once
 
 #include "common.cuh"
 
 constexpr int TABLE_WORDS = 496;
-constexpr int TABLE_HEADER = 2;
+constexpr int TABLE_HEADER = 3;
 
-// n, elements per part, and n words each: the addresses of every list, the sizes, and the first block of each array.
+// n, elements per part, how many lists there are (optional ones at the end may be left out); and then n words each: the
+// addresses of every list, the sizes, and the first block of each array.
 struct Table {
     unsigned long long words[TABLE_WORDS];
 };
 
 // The elements of one array that a block works on.
 struct Part {
-    int array;        // which, or -1 for none
+    int array;        // which
     long long begin;  // the first of them in the array
     int length;
 };
 
 // The part of this block, by bisection: a handful of reads of the constant cache.
-template <int LISTS> __device__ __forceinline__ Part part_of_block(const Table& table) {
-    const int n = static_cast<int>(table.words[0]);
-    const int sizes = TABLE_HEADER + LISTS * n, firsts = sizes + n;
+__device__ __forceinline__ Part part_of_block(const Table& table) {
+    const int n = static_cast<int>(table.words[0]), lists = static_cast<int>(table.words[2]);
+    const int sizes = TABLE_HEADER + lists * n, firsts = sizes + n;
     int low = 0, high = n;
     while (high - low > 1) {
         const int middle = (low + high) / 2;
@@ -48,9 +49,9 @@ template <int LISTS> __device__ __forceinline__ Part part_of_block(const Table& 
 
 // Where the part begins in the array of list LIST; null if there is no such list.
 template <class U, int LIST> __device__ __forceinline__ U* part_pointer(const Table& table, const Part& part) {
+    if (LIST >= table.words[2]) return nullptr;
     const int n = static_cast<int>(table.words[0]);
-    U* array = reinterpret_cast<U*>(table.words[TABLE_HEADER + LIST * n + part.array]);
-    return array == nullptr ? nullptr : array + part.begin;
+    return reinterpret_cast<U*>(table.words[TABLE_HEADER + LIST * n + part.array]) + part.begin;
 }
 
 template <class... U> __device__ __forceinline__ bool all_aligned(const U*... x) {
@@ -92,11 +93,13 @@ template <int N, class U> __device__ __forceinline__ void store_as(U* y, const A
 }
 
 // Visits [0, length) together with the other threads of the block: each(i, Count<N>()) for N elements at once, vectors
-// where every array of the visit begins at a multiple of 16 bytes.
-template <class Each> __device__ __forceinline__ void visit_part(int length, bool vectors, Each each) {
+// where every array of the visit begins at a multiple of 16 bytes. AT_ONCE of them are asked for before the first is
+// used: for visits that only read and have too few arrays to keep the memory busy with one.
+template <int AT_ONCE = 1, class Each>
+__device__ __forceinline__ void visit_part(int length, bool vectors, Each each) {
     const int end = vectors ? length / VECTOR * VECTOR : 0;
     const int step = static_cast<int>(blockDim.x);
-    if constexpr (VECTOR > 1)
-        for (int i = static_cast<int>(threadIdx.x) * VECTOR; i < end; i += step * VECTOR) each(i, Count<VECTOR>());
+#pragma unroll AT_ONCE
+    for (int i = static_cast<int>(threadIdx.x) * VECTOR; i < end; i += step * VECTOR) each(i, Count<VECTOR>());
     for (int i = end + static_cast<int>(threadIdx.x); i < length; i += step) each(i, Count<1>());
 }
