@@ -85,9 +85,9 @@ def _compiler_version() -> str:
 
 @functools.cache
 def _own_sources() -> str:
-    """The hash of the emulator's own C++."""
+    """The hash of the emulator's own C++, and of this file, which decides what is kept with a compiled kernel."""
     digest = hashlib.sha256()
-    for path in sorted([*INCLUDE.rglob("*.h"), *HERE.glob("*.cpp")]):
+    for path in sorted([*INCLUDE.rglob("*.h"), *HERE.glob("*.cpp"), Path(__file__)]):
         digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -175,7 +175,9 @@ def _compile_error(errors: str, filename: str, sanitize: str) -> Exception:
             f"version; Fedora: libasan, libubsan, libtsan):\n{errors.strip()}"
         )
     hint = ""
-    if re.search(r"Assembler messages|in 'asm'|impossible constraint", errors):
+    if re.search(
+        r"Assembler messages|in 'asm'|impossible constraint|instruction mnemonic|inline assembly", errors
+    ):
         hint = "(inline PTX cannot run in the emulator; leave it out with #ifdef XNN_EMULATOR)\n"
     return CompileError(f"{filename} does not compile:\n{hint}{errors.strip()[:6000]}")
 
@@ -201,6 +203,11 @@ def _signatures(description: str) -> list[list[Parameter]]:
     return kernels
 
 
+# Local (_ZZ) to a function of the unnamed namespace of the kernels, or to one that is extern "C". Engine and sanitizers,
+# which a program contains too, have theirs in other namespaces, or their names begin with underscores.
+_IS_SHARED = re.compile(r"_ZZN12_GLOBAL__N_1|_ZZ\d+[A-Za-z]")
+
+
 def _shared(path: Path) -> Shared:
     """Read from the symbols: shared variables are the static ones that are local to functions."""
     nm = shutil.which("nm")
@@ -221,8 +228,7 @@ def _shared(path: Path) -> Shared:
         address, size = int(match[1], 16), int(match[2], 16)
         if match[4] == "xnn_emulator_describe":
             anchor = address
-        # _ZZ: local to a function; b and d: data that can be written. The engine has its own, which are not meant.
-        if match[3] in "bBdD" and match[4].startswith("_ZZ") and "12xnn_emulator" not in match[4]:
+        if match[3] in "bBdD" and _IS_SHARED.match(match[4]):
             ranges.append((address, size))
             name = symbol.match(demangled)
             function = (name[4] if name else "").rpartition("::")[0].replace("(anonymous namespace)::", "")

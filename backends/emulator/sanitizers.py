@@ -180,7 +180,7 @@ def _buffers(
     return [(begin, bytes(memory)) for begin, memory in buffers], places
 
 
-_FRAME = re.compile(r"^\s*#\d+ .*?(\S+:\d+)(?::\d+)?(?: \(.*\))?$")
+_FRAME = re.compile(r"^\s*#\d+ .*?(\S+?:\d+)(?::\d+)?(?: \(.*\))?$")
 
 
 def _frame(lines: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from xnn.backends.emulator import (
     SanitizerError,
     SanitizerUnavailable,
     emulation,
+    find_compiler,
 )
 
 # Each kernel is written once; FAULT(0) is right, and every template argument above leaves something out.
@@ -212,6 +213,8 @@ def test_races(kernel, fault, marker):
     ],
 )
 def test_bounds_alignment_and_overflow(kernel, fault, what, marker):
+    if marker == "WIDE" and "clang" in find_compiler():
+        pytest.skip("clang does not look at the alignment of a copied structure")
     expect_report("address,undefined", kernel, fault, what, marker)
 
 

@@ -21,7 +21,8 @@
 // Blocks run one after another, so that one static variable serves them all. Python finds where these lie (the only
 // variables local to functions that are static) and has them filled with poison before each block. A section of their
 // own would be simpler, but GCC ignores the attribute in templates (bug 41091).
-#define __shared__ static
+// `used` keeps the compiler from thinking that it knows the first value.
+#define __shared__ static __attribute__((used))
 
 #define threadIdx (::xnn_emulator::current->index)
 #define blockIdx (::xnn_emulator::grid.block_index)
