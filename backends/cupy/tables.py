@@ -20,7 +20,7 @@ from xnn.backends.cupy.launch import Kernel, ceil_div, runtime_of
 from xnn.backends.cupy.source import Parameter
 from xnn.backends.namespaces import Array, dtype_name
 
-__all__ = ["Layout", "RememberedByArrays", "Table"]
+__all__ = ["Layout", "Lists", "RememberedByArrays", "Table"]
 
 V = TypeVar("V")
 
@@ -69,10 +69,10 @@ class Layout:
         self.sizes = [x.size for x in given[0]] if given else []
         if not self.sizes:
             raise ValueError(f"kernel {kernel.name}: expected at least one array in {parameter.name}")
-        self.runtime = runtime_of(given[0][0])
-        if self.runtime is None:
+        runtime = runtime_of(given[0][0])
+        if runtime is None:
             raise TypeError(f"kernel {kernel.name}: expected CUDA arrays, got {type(given[0][0]).__name__}")
-        self.device = self.runtime.device(given[0][0])
+        self.runtime, self.device = runtime, runtime.device(given[0][0])
         self.dtypes: dict[str, Any] = {}
 
         constants = kernel.file.constants
@@ -117,7 +117,7 @@ class Layout:
             raise ValueError(f"{self._at(p)}: expected {len(self.sizes)} arrays, got {len(arrays)}")
         runtime, device, writes = self.runtime, self.device, not p.constant
         dtype = self.dtypes[name] = arrays[0].dtype
-        array_type = type(arrays[0])
+        array_type: Any = type(arrays[0])
         if runtime_of(arrays[0]) is not runtime:
             raise TypeError(f"{self._at(p)}: expected CUDA arrays, got {array_type.__name__}")
         for i, (x, size) in enumerate(zip(arrays, self.sizes, strict=True)):
@@ -152,7 +152,7 @@ class Layout:
         return f"kernel {self._kernel.name}: {p.name}"
 
     def _unfit(
-        self, p: Parameter, i: int, x: Array, array_type: type, dtype: Any, size: int, writes: bool
+        self, p: Parameter, i: int, x: Array, array_type: Any, dtype: Any, size: int, writes: bool
     ) -> Exception:
         at = f"{self._at(p)}[{i}]"
         if type(x) is not array_type or x.dtype != dtype:

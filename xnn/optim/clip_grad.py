@@ -116,8 +116,12 @@ def _tensors(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 def _alike(grads: list[Array]) -> list[list[int]]:
     """The numbers of those of one dtype on one device, which an operation takes together."""
     members: dict[tuple[Any, ...], list[int]] = {}
+    device: Any = None
     for i, g in enumerate(grads):
-        members.setdefault((type(g), g.dtype, str(g.device)), []).append(i)
+        if g.device != device:
+            device = g.device
+            place = str(device)
+        members.setdefault((type(g), g.dtype, place), []).append(i)
     return list(members.values())
 
 

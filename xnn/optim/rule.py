@@ -81,7 +81,11 @@ def rule(update: Callable[..., None]) -> Rule:
 def _alike(params: Sequence[Array], states: Sequence[State]) -> dict[tuple[Any, ...], list[int]]:
     """Which of the parameters can be updated together."""
     members: dict[tuple[Any, ...], list[int]] = {}
+    device: Any = None
     for i, (x, state) in enumerate(zip(params, states, strict=True)):
-        key = (type(x), x.dtype, str(x.device), state.get("step"), tuple(state))
+        if x.device != device:  # most are on one, and to write its name takes long
+            device = x.device
+            place = str(device)
+        key = (type(x), x.dtype, place, state.get("step"), tuple(state))
         members.setdefault(key, []).append(i)
     return members

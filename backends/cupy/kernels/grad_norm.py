@@ -48,7 +48,7 @@ def fused_total_norm(*grads: Array, p: float) -> tuple[Array, None]:
     """The 1-norm, the 2-norm and the largest absolute value; others are left to the operation."""
     kind = _KINDS.get(p)
     if kind is None:
-        return NotImplemented  # type: ignore[return-value]
+        return NotImplemented
     xp = array_namespace(grads[0])
     dtype, device = grads[0].dtype, grads[0].device
     accumulator = getattr(xp, ACCUMULATORS[dtype_name(dtype)])
@@ -79,7 +79,7 @@ def fused_scale_to_norm(total: Array, *grads: Array, max_norm: float) -> tuple[t
     xp = array_namespace(total)
     dtype = grads[0].dtype
     if total.size != 1:
-        return NotImplemented  # type: ignore[return-value]
+        return NotImplemented
     total = xp.astype(total, getattr(xp, ACCUMULATORS[dtype_name(dtype)]), copy=False)
     dense = [_dense(x) for x in grads]
     scaled = [xp.empty_like(x) for x in dense]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from xnn.backends.cupy.launch import KernelFile
 from xnn.backends.cupy.source import ACCUMULATORS
-from xnn.backends.cupy.tables import Layout, RememberedByArrays
+from xnn.backends.cupy.tables import Layout, Lists, RememberedByArrays
 from xnn.backends.namespaces import Array, array_namespace, dtype_name
 from xnn.backends.registry import Case, Work, kernel, sample
 
@@ -45,24 +45,21 @@ def _step(
     params: Sequence[Array],
     grads: Sequence[Array],
     states: Sequence[State],
-    state_lists: Mapping[str, Sequence[Array] | None],
+    state_lists: Lists,
     options: Mapping[str, Any],
     numbers: Mapping[str, Any],
 ) -> None:
     present = [arrays for arrays in state_lists.values() if arrays is not None]
-    lists = {"params": params, "grads": grads, **state_lists}
+    contiguous = [x if x.flags.c_contiguous else array_namespace(x).ascontiguousarray(x) for x in grads]
+    lists: Lists = {"params": params, "grads": contiguous, **state_lists}
     plan = _plans.get(
         (rule.name, *(arrays is None for arrays in state_lists.values())),
         [x for arrays in (params, *present) for x in arrays],
-        lambda: _planned(rule.name, lists, present),
+        lambda: _planned(rule.name, params, lists, present),
     )
     for name, members, layout in plan.launches:
-        chosen = {k: None if xs is None else [xs[i] for i in members] for k, xs in lists.items()}
-        contiguous = [
-            x if x.flags.c_contiguous else array_namespace(x).ascontiguousarray(x) for x in chosen["grads"]
-        ]
-        chosen["grads"] = contiguous
-        layout.set("grads", contiguous)
+        chosen = lists if len(members) == len(params) else _chosen(lists, members)
+        layout.set("grads", chosen["grads"])
         launch = kernels[name]
         for table in layout.tables(chosen):
             launch((table.blocks,), (kernels.constants["THREADS"],), table=table, **numbers)
@@ -70,26 +67,22 @@ def _step(
         rule(params[i], grads[i], states[i], **options)
 
 
-def _planned(
-    name: str, lists: Mapping[str, Sequence[Array] | None], states: Sequence[Sequence[Array]]
-) -> _Plan:
-    params = lists["params"]
-    assert params is not None
+def _planned(name: str, params: Sequence[Array], lists: Lists, states: Sequence[Sequence[Array]]) -> _Plan:
     members: dict[str, list[int]] = {name: [], f"{name}_wide": []}
-    rest = []
+    rest: list[int] = []
     for i, param in enumerate(params):
         chosen = _kernel_for(name, param, [xs[i] for xs in states])
         (rest if chosen is None else members[chosen]).append(i)
     launches = []
     for chosen, those in members.items():
         if those:
-            of_those = {k: None if xs is None else [xs[i] for i in those] for k, xs in lists.items()}
-            # Gradients take their place when they are known to be contiguous; until then the parameters stand there.
-            of_those["grads"] = of_those["params"]
-            launches.append(
-                _Launch(chosen, those, Layout(kernels[chosen], of_those, _part(of_those["params"])))
-            )
+            layout = Layout(kernels[chosen], _chosen(lists, those), _part([params[i] for i in those]))
+            launches.append(_Launch(chosen, those, layout))
     return _Plan(launches, rest)
+
+
+def _chosen(lists: Lists, members: Sequence[int]) -> Lists:
+    return {name: None if xs is None else [xs[i] for i in members] for name, xs in lists.items()}
 
 
 def _kernel_for(name: str, param: Array, states: Sequence[Array]) -> str | None:
@@ -102,8 +95,7 @@ def _kernel_for(name: str, param: Array, states: Sequence[Array]) -> str | None:
     return f"{name}_wide" if [dtype_name(d) for d in dtypes] == [wide] else None
 
 
-def _part(params: Sequence[Array] | None) -> int:
-    assert params is not None
+def _part(params: Sequence[Array]) -> int:
     itemsize = params[0].dtype.itemsize
     enough = sum(x.size for x in params) * itemsize >= _ENOUGH_BLOCKS * _PART
     return (_PART if enough else _SMALLEST_PART) // itemsize
@@ -174,7 +166,7 @@ def sgd_step(
     first = bool(momentum) and states[0].get("momentum_buffer") is None
     if first:
         if not all(p.flags.c_contiguous for p in params):
-            return NotImplemented  # type: ignore[return-value]
+            return NotImplemented
         for param, state in zip(params, states, strict=True):
             state["momentum_buffer"] = array_namespace(param).empty_like(param)
     if momentum:
@@ -216,7 +208,7 @@ def adam_step(
 ) -> None:
     """See `xnn.optim.Adam` and `xnn.optim.AdamW`."""
     if amsgrad and "max_exp_avg_sq" not in states[0]:
-        return NotImplemented  # type: ignore[return-value]  # switched on just now: the rule makes it
+        return NotImplemented  # switched on just now: the rule makes it
     beta1, beta2 = betas
     t = states[0]["step"]
     root_c2 = math.sqrt(1 - beta2**t)
