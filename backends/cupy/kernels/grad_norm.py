@@ -38,7 +38,7 @@ def _cases(passes: int, operations: int, **options: float) -> list[Case]:
     ]
     return [
         case("6 arrays, 0.7 M", perceptron),
-        case("48 arrays, 28 M", convolutions),
+        case("48 arrays, 25 M", convolutions),
         case("16 arrays, 268 M", [(4096, 4096)] * 16),
     ]
 

@@ -132,7 +132,7 @@ def _cases(
     ]
     return (
         case("6 arrays, 0.7 M", perceptron),
-        case("48 arrays, 28 M", convolutions),
+        case("48 arrays, 25 M", convolutions),
         case("16 arrays, 268 M", [(4096, 4096)] * 16),
     )
 
