@@ -67,8 +67,8 @@ def _explanation(error: Exception, handle: Any, name: str) -> str:
     return (
         f"out of memory on {name}: {what}{state}. What may help: a smaller batch (with accumulate=2, or "
         "--batch-size and --accumulate, the update stays the same), half precision (precision='bfloat16', or "
-        "--precision bfloat16), a smaller model, letting go of arrays that are no longer needed (Tensors keep what made "
-        "them: add up loss.data, not loss), or ending other programs on the device, which nvidia-smi lists"
+        "--precision bfloat16), a smaller model, letting go of arrays that are no longer needed (Tensors keep what "
+        "made them: add up loss.data, not loss), or ending other programs on the device, which nvidia-smi lists"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from xnn._whole import whole
 from xnn.backends import DeviceLike, device_of
 from xnn.backends import device as find_device
+from xnn.backends.device import each_array
 from xnn.backends.namespaces import Array, array_namespace, is_array
 from xnn.data.fields import Batch, Fields
 from xnn.data.items import Items
@@ -40,11 +41,12 @@ class DataLoader:
             What it draws from the generator is a function of (seed, epoch, number of the batch). It must not
             write into the arrays it gets: without shuffling they are views of the data. See
             `xnn.data.transforms`.
-        device: where batches are to be; by default where the data are. They are brought there as they are
-            handed out, from the consumer's thread and so on its stream; transforms run where the data are.
+        device: where batches are to be; by default where the data are. They are brought there by the consumer's
+            thread, on a GPU one batch ahead through pinned memory while it computes; transforms run where the data
+            are.
         prefetch: how many batches a background thread makes ahead (gathering and transforming; NumPy and file
-            reads let other threads run meanwhile); 0 for none. Not used where the data are on a CUDA device,
-            where nothing is waited for anyway.
+            reads let other threads run meanwhile); 0 for none, and for no copies to a GPU ahead of need. No thread
+            is used where the data are on a CUDA device, where nothing is waited for anyway.
         dtype: dtype of the floating-point arrays in batches, for example "float16"; by default as in the
             data.
 
@@ -183,10 +185,10 @@ class DataLoader:
         batches = self._make(epoch, first)
         if self.prefetch and self._source.reads_are_free:
             batches = make_ahead(batches, self.prefetch)
+        if self.device is not None:
+            batches = self.device.upload(batches, ahead=min(self.prefetch, 1))
         try:
             for count, batch in enumerate(batches, first + 1):
-                if self.device is not None:
-                    batch = _each(self.device.asarray, batch)
                 if self._latest is token:
                     self._batch = count
                 yield batch
@@ -209,7 +211,7 @@ class DataLoader:
             if self.transform is not None:
                 batch = self.transform(batch, _randomness(self.seed, epoch, number))
             if self.dtype is not None:
-                batch = _each(self._cast, batch)
+                batch = each_array(self._cast, batch)
             yield batch
 
     def _cast(self, x: Array) -> Array:
@@ -231,15 +233,6 @@ def _source(data: Any) -> Fields | Items:
             f"got {type(data).__name__}{hint}"
         )
     return Items(data)
-
-
-def _each(function: Callable[[Array], Array], batch: Batch) -> Batch:
-    """The batch with ``function`` of each array in it."""
-    if isinstance(batch, Mapping):
-        return {name: function(x) for name, x in batch.items()}
-    if is_array(batch):  # a transform may return a single array
-        return function(batch)
-    return tuple(function(x) for x in batch)
 
 
 def _randomness(*words: int) -> Randomness:
