@@ -203,8 +203,8 @@ def _signatures(description: str) -> list[list[Parameter]]:
     return kernels
 
 
-# Local (_ZZ) to a function of the kernels' unnamed namespace, or to one that is extern "C". A program contains engine and
-# sanitizers too; theirs are in other namespaces, or their names begin with underscores.
+# Local (_ZZ) to a function of the kernels' unnamed namespace, or to one that is extern "C". A program contains engine
+# and sanitizers too; theirs are in other namespaces, or their names begin with underscores.
 _IS_SHARED = re.compile(r"_ZZN12_GLOBAL__N_1|_ZZ\d+[A-Za-z]")
 
 
