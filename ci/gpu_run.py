@@ -247,7 +247,7 @@ def plan(device: str, tree: Path, results: Path, missing: Sequence[str], workers
         Command(
             "copies",
             "no copy to the host in a step",
-            [*pytest, "tests/training", "-k", "no_step_reads or no_step_copies"],
+            [*pytest, "tests/training", "-k", "no_step_reads or gpu_copies"],
             0.6,
             skip=no_pytest,
         )
