@@ -96,7 +96,10 @@ class Embedding(Module):
                 f"got {tuple(table.shape)}"
             )
         weight = Parameter(table, requires_grad=not freeze)
-        return cls(*table.shape, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, _weight=weight)
+        rows, columns = table.shape
+        return cls(
+            rows, columns, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, _weight=weight
+        )
 
     def reset_parameters(self) -> None:
         """Draw the table afresh, distributed as in PyTorch; the row ``padding_idx`` is zeros."""
