@@ -1,7 +1,7 @@
 """No step copies from a GPU to the host: the twin, on a real one, of the test that counts PyTorch's reads.
 
-CuPy asks CUDA for its copies from compiled code, where Python cannot count them. PyTorch's profiler can: it sees all that
-this process does on the GPU, whoever asked for it.
+CuPy asks CUDA for its copies from compiled code, where Python cannot count them. PyTorch's profiler can: it sees all
+that this process does on the GPU, whoever asked for it.
 """
 
 from __future__ import annotations
