@@ -126,10 +126,11 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS) layer_norm_columns(
     A* __restrict__ partial,        // 2 * blocks * columns
     int rows, int columns, int part_rows, int blocks) {
     const long long apart = static_cast<long long>(blocks) * columns;
+    __shared__ A shared[TILE_WARPS * TILE_COLUMNS];
     if (fits_vectors(x, columns) && misalignment(dy) == 0)
-        norm_columns<true, true>(x, dy, mean, inv_std, partial, apart, rows, columns, part_rows);
+        norm_columns<true, true>(x, dy, mean, inv_std, partial, shared, apart, rows, columns, part_rows);
     else
-        norm_columns<true, false>(x, dy, mean, inv_std, partial, apart, rows, columns, part_rows);
+        norm_columns<true, false>(x, dy, mean, inv_std, partial, shared, apart, rows, columns, part_rows);
 }
 
 // blockIdx.y is 0 for dγ, 1 for dβ.

@@ -108,10 +108,11 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS) rms_norm_columns(
     const A* __restrict__ inv_std,  // rows
     A* __restrict__ partial,        // blocks * columns
     int rows, int columns, int part_rows, int blocks) {
+    __shared__ A shared[TILE_WARPS * TILE_COLUMNS];
     if (fits_vectors(x, columns) && misalignment(dy) == 0)
-        norm_columns<false, true>(x, dy, nullptr, inv_std, partial, 0, rows, columns, part_rows);
+        norm_columns<false, true>(x, dy, nullptr, inv_std, partial, shared, 0, rows, columns, part_rows);
     else
-        norm_columns<false, false>(x, dy, nullptr, inv_std, partial, 0, rows, columns, part_rows);
+        norm_columns<false, false>(x, dy, nullptr, inv_std, partial, shared, 0, rows, columns, part_rows);
 }
 
 extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) rms_norm_total(

@@ -366,9 +366,8 @@ __device__ __forceinline__ void norm_backward_any_by_block(
 // dγ and dβ of rows that are not held in registers: blockIdx.x is the tile of columns, blockIdx.y the part of the rows.
 template <bool CENTRED, bool VECTORS>
 __device__ __forceinline__ void norm_columns(
-    const T* x, const T* dy, const A* mean, const A* inv_std, A* partial, long long apart, int rows, int columns,
-    int part_rows) {
-    __shared__ A shared[TILE_WARPS * TILE_COLUMNS];
+    const T* x, const T* dy, const A* mean, const A* inv_std, A* partial, A* shared, long long apart, int rows,
+    int columns, int part_rows) {
     const Tile<VECTORS> tile(blockIdx.x, columns);
     const Span span(blockIdx.y, part_rows, rows);
     A dweight[VECTOR] = {}, dbias[VECTOR] = {};
