@@ -63,8 +63,9 @@ def bfloat16() -> Any:
 
 def teach_bfloat16() -> None:
     """Let the namespace's ``isdtype`` know bfloat16, which NumPy's, that CuPy passes on, refuses to look at."""
-    import array_api_compat.cupy as namespace
+    import array_api_compat.cupy
 
+    namespace: Any = array_api_compat.cupy
     if getattr(namespace.isdtype, "knows_bfloat16", False):
         return
     isdtype = namespace.isdtype

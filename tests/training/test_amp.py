@@ -345,3 +345,26 @@ def test_evaluation_and_prediction_use_the_precision(half):
 def test_wrong_options(make_it, message):
     with pytest.raises(ValueError, match=message):
         make_it()
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.AdamW])
+def test_with_kernels_undone_steps_are_those_not_taken(optimizer):
+    """On the emulated GPU the optimizer's kernels write in place, and nobody reads whether a step is to be undone."""
+    try:
+        gpu = xnn.device("emulated")
+    except xnn.DeviceError as error:
+        pytest.skip(str(error))
+    results = []
+    for device in (gpu, xnn.device("cpu")):
+        scaler = LossScaler(device, 2.0**26)
+        options = {"optimizer": optimizer, "norm": False, "watch_loss": False, "clip_norm": 1.0}
+        trainer = make(device, Precision("float16", device, scaler), **options)
+        with np.errstate(over="ignore", invalid="ignore"):  # NumPy's; a GPU has no such warnings
+            for batch in list(DataLoader(problem(), 16)) * 4:
+                trainer.train_step(batch)
+        results.append((weights(trainer), trainer.precision.settle(trainer.optimizer)))
+    assert results[0][1] == results[1][1]
+    assert 0 < results[0][1]["skipped_steps"] < 12
+    if optimizer is optim.SGD:  # the other counts undone steps until the end of the epoch
+        for name, value in results[1][0].items():
+            np.testing.assert_allclose(results[0][0][name], value, atol=1e-4, err_msg=name)
