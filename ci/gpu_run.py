@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -224,6 +224,8 @@ def plan(device: str, tree: Path, results: Path, missing: Sequence[str], workers
     # Other versions of other packages warn of other things; in the project's own tests warnings are errors.
     for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
         pytest += ["-W", f"default::{category}"]
+    for message in ("CUDA path could not be detected", "Jitify is performing"):  # CuPy's
+        pytest += ["-W", f"default:{message}"]
     for path in tests_without(missing, tree / "tests"):
         pytest += [f"--ignore={path}"]
     several = [] if "xdist" in missing or workers < 2 else ["-n", str(workers)]
@@ -334,9 +336,14 @@ def run_command(
 
 
 def run_all(
-    commands: Sequence[Command], seconds: float, folder: Path, logs: Path, environment: dict[str, str]
+    commands: Sequence[Command],
+    seconds: float,
+    folder: Path,
+    logs: Path,
+    environment: dict[str, str],
+    after: Callable[[Sequence[Outcome]], None] = lambda outcomes: None,
 ) -> list[Outcome]:
-    """Run the commands; what one leaves of its time goes to those after it."""
+    """Run the commands; what one leaves of its time goes to those after it. ``after`` gets what is done so far."""
     end = time.monotonic() + seconds
     outcomes: list[Outcome] = []
     waiting = list(commands)
@@ -363,6 +370,7 @@ def run_all(
         outcomes += done
         for o in done:
             print(f"{o.status:>9}  {o.seconds:6.1f} s  {o.name}: {o.last_line}", flush=True)
+        after(outcomes)
     return outcomes
 
 
@@ -498,24 +506,29 @@ def main(given: Sequence[str] | None = None) -> int:
         commands = plan(options.device, tree, out, missing, options.workers)
         commands = [c for c in commands if not options.steps or c.step in options.steps]
         left_out = tests_without(missing, tree / "tests")
-        outcomes = run_all(
-            commands, 60 * options.minutes - (time.monotonic() - start), tree, logs, environment
-        )
-        summary = {
+        about = {
             "commit": options.commit or commit(),
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - start, 1),
             **facts,
             "missing": missing,
             "tests left out": {str(Path(p).relative_to(tree)): why for p, why in left_out.items()},
-            "commands": [asdict(outcome) for outcome in outcomes],
         }
-        (out / "log.txt").write_text(joined(sorted(logs.iterdir()), outcomes).replace(scratch, "."))
-        (out / "summary.json").write_text(json.dumps(summary, indent=1).replace(scratch, ".") + "\n")
+
+        def write(done: Sequence[Outcome]) -> None:
+            """After every command, as the machine may be taken away at any time."""
+            summary = {**about, "seconds": round(time.monotonic() - start, 1)}
+            summary["commands"] = [asdict(outcome) for outcome in done]
+            (out / "log.txt").write_text(joined(sorted(logs.iterdir()), done).replace(scratch, "."))
+            (out / "summary.json").write_text(json.dumps(summary, indent=1).replace(scratch, ".") + "\n")
+
+        left = 60 * options.minutes - (time.monotonic() - start)
+        outcomes = run_all(commands, left, tree, logs, environment, write)
     bad = [outcome for outcome in outcomes if outcome.status in ("failed", "timed out")]
     good = sum(outcome.status == "ok" for outcome in outcomes)
     skipped = sum(outcome.status == "skipped" for outcome in outcomes)
-    print(f"{good} ok, {len(bad)} failed, {skipped} skipped, {summary['seconds']} s; everything is in {out}")
+    print(
+        f"{good} ok, {len(bad)} failed, {skipped} skipped, {time.monotonic() - start:.0f} s; everything is in {out}"
+    )
     for outcome in bad:
         print(f"  {outcome.status}: {outcome.name}")
     return 1 if bad else 0
