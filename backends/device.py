@@ -107,6 +107,14 @@ class Device(ABC):
                 data = data.copy()
         return self.xp.asarray(data, dtype=dtype, device=self.handle, copy=copy)
 
+    def uniform(
+        self, key: tuple[int, int], shape: tuple[int, ...], low: float, high: float, dtype: Any
+    ) -> Array:
+        """Random numbers, uniform in [low, high): the same for a key of `xnn.random` on every device."""
+        from xnn.backends.numpy import random
+
+        return self.asarray(random.uniform(key, shape, low, high, self.dtype(dtype)), dtype=dtype)
+
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.name == self.name
 

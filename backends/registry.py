@@ -37,6 +37,7 @@ __all__ = [
     "activate",
     "deactivate",
     "kernel",
+    "kernels_are_off",
     "sample",
     "without_kernels",
 ]
@@ -145,6 +146,11 @@ def without_kernels() -> Iterator[None]:
         yield
     finally:
         _switch.off = before
+
+
+def kernels_are_off() -> bool:
+    """Whether the operations themselves are to run: see `without_kernels`."""
+    return _switch.off
 
 
 @functools.cache

@@ -2,8 +2,8 @@
 
 Random numbers come from a counter-based generator, Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as
 1, 2, 3", SC 2011): draw number d of seed s is a function of (s, d) alone. So the state of a `Generator` is two
-integers, which makes resuming exact; and the numbers are drawn on the host and handed to the device, which makes them
-the same on every device.
+integers, which makes resuming exact; and any device can draw the same numbers. Where a device has no kernel for that,
+they are drawn on the host and handed to it.
 """
 
 from __future__ import annotations
@@ -85,10 +85,7 @@ class Generator:
         """Independent numbers, uniform in [low, high), as a plain array."""
         if not low <= high:
             raise ValueError(f"uniform: expected low <= high, got low={low} and high={high}")
-        place = find_device(device)
-        return place.asarray(
-            host_random.uniform(self.next_key(), shape, low, high, place.dtype(dtype)), dtype=dtype
-        )
+        return find_device(device).uniform(self.next_key(), shape, low, high, dtype)
 
     def normal(
         self,

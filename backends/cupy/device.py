@@ -9,7 +9,7 @@ from typing import Any
 from xnn.backends.cupy import memory, precision
 from xnn.backends.cupy.prefetch import uploaded
 from xnn.backends.device import Device, Memory
-from xnn.backends.namespaces import Namespace
+from xnn.backends.namespaces import Array, Namespace
 
 
 class CudaDevice(Device):
@@ -56,6 +56,15 @@ class CudaDevice(Device):
     def upload(self, batches: Generator[Any, None, None], ahead: int) -> Generator[Any, None, None]:
         """Each batch on the GPU; up to ``ahead`` of the next ones travel while it computes."""
         return uploaded(self, batches, ahead) if ahead else super().upload(batches, ahead)
+
+    def uniform(
+        self, key: tuple[int, int], shape: tuple[int, ...], low: float, high: float, dtype: Any
+    ) -> Array:
+        """Random numbers, drawn on the GPU with the bits of the host's."""
+        from xnn.backends.cupy.kernels.uniform import uniform_on
+
+        drawn = uniform_on(self, key, shape, low, high, dtype)
+        return super().uniform(key, shape, low, high, dtype) if drawn is None else drawn
 
     def describe(self) -> str:
         """The GPU's name, compute capability, memory and the versions of driver, CUDA and CuPy."""

@@ -207,6 +207,15 @@ class EmulatedDevice(Device):
         """NumPy's functions, on emulated arrays."""
         return NAMESPACE
 
+    def uniform(
+        self, key: tuple[int, int], shape: tuple[int, ...], low: float, high: float, dtype: Any
+    ) -> Any:
+        """Random numbers, by the kernel."""
+        from xnn.backends.cupy.kernels.uniform import uniform_on
+
+        drawn = uniform_on(self, key, shape, low, high, dtype)
+        return super().uniform(key, shape, low, high, dtype) if drawn is None else drawn
+
     def describe(self) -> str:
         """What it is."""
         return f"CUDA kernels emulated on the CPU, NumPy {np.__version__}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from xnn.backends.cupy.kernels._keys import key_arguments
 from xnn.backends.cupy.launch import KernelFile, ceil_div
-from xnn.backends.namespaces import Array
+from xnn.backends.namespaces import Array, dtype_name
+from xnn.backends.registry import kernels_are_off
 
-__all__ = ["fill_uniform"]
+__all__ = ["fill_uniform", "uniform_on"]
 
 kernels = KernelFile("uniform")
 
@@ -33,3 +36,20 @@ def fill_uniform(out: Array, key: tuple[int, int], low: float = 0.0, high: float
         low=float(low), range=float(high - low), below=float(np.nextafter(number(high), number(low))),
     )  # fmt: skip
     return True
+
+
+def uniform_on(
+    device: Any, key: tuple[int, int], shape: tuple[int, ...], low: float, high: float, dtype: Any
+) -> Array | None:
+    """What `xnn.backends.device.Device.uniform` gives, drawn on a CUDA device; None if that has to be left to the host.
+
+    float64 is drawn as such, every other dtype as float32 and then converted, as on the host.
+    """
+    wanted = device.dtype(dtype)
+    if kernels_are_off():
+        return None
+    native = device.xp.float64 if dtype_name(wanted) == "float64" else device.xp.float32
+    out = device.xp.empty(shape, dtype=native, device=device.handle)
+    if not fill_uniform(out, key, low, high):
+        return None
+    return device.xp.astype(out, wanted, copy=False)

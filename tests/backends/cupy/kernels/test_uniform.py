@@ -7,7 +7,8 @@ from xnn.backends.cupy.kernels.uniform import fill_uniform
 from xnn.backends.emulator import emulation
 from xnn.backends.numpy import random as host_random
 
-from xnn.random import Key
+import xnn
+from xnn.random import Generator, Key
 
 KEYS = [Key(0, 0), Key(2**64 + 5, 2**64 - 1), Key(2**128 - 1, 3)]
 
@@ -39,6 +40,22 @@ def test_nothing_to_fill_and_keys_that_are_too_large(gpu):
     out = gpu.xp.zeros(3, dtype=gpu.dtype("float32"))
     assert not fill_uniform(out, Key(0, 2**64))
     assert not wide(out).any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+def test_generators_draw_on_the_device(gpu, dtype, monkeypatch):
+    want = Generator(5).uniform((4, 5), -3.0, 7.0, dtype=dtype)
+    with monkeypatch.context() as patch:
+        patch.setattr(host_random, "uniform", lambda *_: pytest.fail("drawn on the host"))
+        got = Generator(5).uniform((4, 5), -3.0, 7.0, dtype=dtype, device=gpu)
+        weight = xnn.nn.Linear(3, 4, device=gpu).weight
+    assert got.dtype == want.dtype
+    np.testing.assert_array_equal(wide(got), want.astype(np.float64))
+    xnn.manual_seed(0)
+    np.testing.assert_array_equal(wide(weight), wide(xnn.nn.Linear(3, 4).weight))
+    with xnn.backends.without_kernels():
+        got = Generator(5).uniform((4, 5), -3.0, 7.0, dtype=dtype, device=gpu)
+    np.testing.assert_array_equal(wide(got), want.astype(np.float64))
 
 
 @pytest.mark.slow
