@@ -6,7 +6,7 @@ import click.testing
 import pytest
 
 from xnn.cli import main
-from xnn.training import load_checkpoint
+from xnn.training import load_checkpoint, save_checkpoint
 
 SMALL = ("--epochs", "2", "--hidden", "32", "--shift", "0", "--device", "cpu")
 
@@ -51,3 +51,14 @@ def test_what_a_device_has_not_is_one_clear_line(tmp_path):
     assert text.startswith("Error: precision 'bfloat16': cpu has no arrays of it")
     assert "--accumulate" in run("train", "--help")
     assert "accumulate: expected 1 or more, got 0" in run("train", "digits", "--accumulate", "0", code=1)
+
+
+def test_a_run_in_a_precision_that_the_device_has_not_is_evaluated_in_float32(tmp_path, caplog):
+    folder = tmp_path / "a"
+    run("train", "digits", *SMALL, "--out", str(folder))
+    for name in ("best", "last"):
+        state = load_checkpoint(folder / f"{name}.safetensors")
+        state["config"]["precision"] = "bfloat16"
+        save_checkpoint(folder / f"{name}.safetensors", state)
+    assert "test accuracy: " in run("evaluate", str(folder), "--device", "cpu")
+    assert "xnn: computing in float32; precision 'bfloat16': cpu has no arrays of it" in caplog.text

@@ -16,13 +16,14 @@ exponents of float32 and needs no scale.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from xnn import nn
 from xnn.array_api import astype
-from xnn.backends import Device, device_of
+from xnn.backends import Device, DeviceError, device_of
 from xnn.backends.namespaces import Array, array_namespace, dtype_name, has_dtype, is_array, reads_are_free
 from xnn.nn import Module, Parameter
 from xnn.optim import Optimizer, clip_grad_norm_
@@ -30,6 +31,8 @@ from xnn.optim.clip_grad import total_norm
 from xnn.tensor import Tensor
 
 __all__ = ["PRECISIONS", "LossScaler", "Precision", "in_float32"]
+
+_log = logging.getLogger("xnn")
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
@@ -50,6 +53,16 @@ def in_float32(module: Module) -> bool:
     That are the normalisations of `xnn.nn`, and every Module whose class says ``computes_in_float32 = True``.
     """
     return isinstance(module, _NORMALISATIONS) or getattr(module, "computes_in_float32", False)
+
+
+def available(name: str, device: Device) -> str:
+    """``name`` if ``device`` has that precision, else "float32", which is announced."""
+    try:
+        Precision(name, device)
+    except (ValueError, DeviceError) as error:
+        _log.warning("xnn: computing in float32; %s", error)
+        return "float32"
+    return name
 
 
 class Precision:

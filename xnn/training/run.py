@@ -20,6 +20,7 @@ from xnn.backends import device as find_device
 from xnn.backends.namespaces import Array, array_namespace
 from xnn.data import DataLoader, Dataset, Samples
 from xnn.training import plots
+from xnn.training.amp import available
 from xnn.training.callbacks import Callback, Checkpoints, HistoryFile, Interruptible
 from xnn.training.checkpoint import CheckpointError, load_checkpoint, write_atomically
 from xnn.training.config import Config, make_model, make_optimizer, make_schedule
@@ -72,6 +73,7 @@ class Run:
         dataset: the data, if it is loaded already.
         save_seconds: at most this much work is lost when the process is killed.
         watch_loss: see `Trainer`.
+        precision: in place of that of ``config``.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Run:
         dataset: Dataset | None = None,
         save_seconds: float = 60.0,
         watch_loss: bool | None = None,
+        precision: str | None = None,
     ) -> None:
         self.config = config
         self.folder = Path(folder)
@@ -127,7 +130,7 @@ class Run:
             device=self.device,
             clip_norm=config.clip_norm,
             accumulate=config.accumulate,
-            precision=config.precision,
+            precision=config.precision if precision is None else precision,
             ema=ema,
             watch_loss=watch_loss,
             callbacks=[
@@ -155,6 +158,8 @@ class Run:
     def open(cls, folder: str | os.PathLike[str], *, which: str = "last", **options: Any) -> Run:
         """The run in ``folder`` as it was when its checkpoint was written.
 
+        On a device that has not the precision it was trained in, it is in float32, as its weights are.
+
         Args:
             folder: of the run.
             which: "last" to go on, "best" to evaluate or predict.
@@ -173,7 +178,10 @@ class Run:
             )
         state = load_checkpoint(path)
         try:
-            run = cls(Config.from_dict(state["config"]), folder, **options)
+            config = Config.from_dict(state["config"])
+            device = find_device(options.pop("device", "auto"))
+            precision = options.pop("precision", None) or available(config.precision, device)
+            run = cls(config, folder, device=device, precision=precision, **options)
             run.trainer.load_state_dict(state["trainer"])
         except (KeyError, TypeError, ValueError) as error:
             what = f"no entry {error}" if isinstance(error, KeyError) else error
