@@ -184,7 +184,8 @@ class LossScaler:
 
     For that, the old weights and states are copied in each step, which costs their size in memory and some bandwidth.
     One thing the host learns late: how many steps an optimizer counted that were undone (Adam divides by
-    1 - β^count). Those are taken off the counts at the end of each epoch.
+    1 - β^count). Those are taken off the counts at the end of each epoch. (NAdam's product of momenta keeps their
+    factors: it comes to its limit, 0, sooner by as many steps.)
 
     Args:
         device: where the gradients are.
