@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from alternate import alternate
 
 import xnn
+from xnn.bench import alternate
 
 LENGTH = 100
 CASES = {
@@ -17,7 +17,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_tape(case: str, benchmark) -> None:
+def test_tape(case: str, record) -> None:
     operation, arity = CASES[case]
     x = np.eye(4, dtype="float32") * 0.5
     a, b = (xnn.Tensor(x, requires_grad=True) for _ in range(2))
@@ -45,6 +45,5 @@ def test_tape(case: str, benchmark) -> None:
 
     times = alternate({"by hand": by_hand, "by tape": by_tape})
     cost = (times["by tape"].median - times["by hand"].median) / LENGTH * 1e6
-    benchmark.extra_info.update(tape_us_per_operation=round(cost, 2))
     print(f"\n{case}: the tape costs {cost:.2f} us an operation, forward and backward together")
-    benchmark(by_tape)
+    record(times["by tape"].samples, tape_us_per_operation=round(cost, 2))

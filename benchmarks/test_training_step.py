@@ -1,78 +1,38 @@
-"""A whole training step through the public interface, against PyTorch's eager mode, on the same two threads."""
+"""Whole training steps through the public interface, against PyTorch, on every device found and on the same threads."""
 
 from __future__ import annotations
 
-import itertools
+import functools
 
-import numpy as np
 import pytest
-from alternate import alternate
+from xnn.backends import devices
+from xnn.backends.timing import meter_of
 
-import xnn
-from xnn import nn, optim
+from xnn.bench.operations import Bench
+from xnn.bench.session import open_bench
+from xnn.bench.steps import STEPS, fits, measure_step
 
-torch = pytest.importorskip("torch")
-
-CASES = {
-    "784-128-10, batch 1": ((784, 128, 10), 1),
-    "784-128-10, batch 32": ((784, 128, 10), 32),
-    "784-128-10, batch 64": ((784, 128, 10), 64),
-    "784-512-512-10, batch 128": ((784, 512, 512, 10), 128),
-}
-OPTIMIZERS = {"SGD": {"lr": 0.01}, "Adam": {"lr": 1e-3}}
+DEVICES = {report.name: report.device for report in devices() if report.device is not None}
 
 
-def _build(library, sizes, **options):
-    layers = []
-    for n_in, n_out in itertools.pairwise(sizes):
-        layers += [library.Linear(n_in, n_out), library.ReLU()]
-    return library.Sequential(*layers[:-1])
+@functools.cache
+def _bench(device: str) -> Bench:
+    return open_bench(meter_of(DEVICES[device]), ["float32"])
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("case", CASES)
-def test_step(case: str, optimizer: str, benchmark) -> None:
-    sizes, batch = CASES[case]
-    torch.set_num_threads(2)
-    rng = np.random.default_rng(0)
-    x, target = rng.random((batch, sizes[0]), dtype="float32"), rng.integers(0, sizes[-1], batch)
-
-    theirs = _build(torch.nn, sizes)
-    ours = _build(nn, sizes)
-    ours.load_state_dict(theirs.state_dict())
-    options = OPTIMIZERS[optimizer]
-    our_optimizer = getattr(optim, optimizer)(ours.parameters(), **options)
-    their_optimizer = getattr(torch.optim, optimizer)(theirs.parameters(), **options)
-    our_loss, their_loss = nn.CrossEntropyLoss(), torch.nn.CrossEntropyLoss()
-    x_torch, target_torch = torch.from_numpy(x), torch.from_numpy(target)
-
-    def our_step():
-        our_optimizer.zero_grad()
-        loss = our_loss(ours(x), target)
-        loss.backward()
-        our_optimizer.step()
-        return loss
-
-    def their_step():
-        their_optimizer.zero_grad()
-        loss = their_loss(theirs(x_torch), target_torch)
-        loss.backward()
-        their_optimizer.step()
-        return loss
-
-    for _ in range(5):  # the same work: the same losses
-        np.testing.assert_allclose(our_step().item(), their_step().item(), rtol=1e-4)
-    times = alternate({"PyTorch eager": their_step, "xnn": our_step})
-    ours_time, ratio = times["xnn"].median, times["xnn"]
-    benchmark.extra_info.update(
-        xnn_us=round(ours_time * 1e6, 1),
-        pytorch_us=round(times["PyTorch eager"].median * 1e6, 1),
-        ratio=round(ratio.ratio, 3),
-        quartiles=[round(ratio.low, 3), round(ratio.high, 3)],
-        versions={"xnn": xnn.__version__, "numpy": np.__version__, "torch": torch.__version__},
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("step", STEPS, ids=[f"{step.name}, {step.case}" for step in STEPS])
+def test_step(step, device: str, record) -> None:
+    bench = _bench(device)
+    if not fits(bench, step):
+        pytest.skip("too large for this device")
+    ours, *theirs = measure_step(bench, step)
+    bench.release()
+    for row in theirs:
+        assert not row.note, row.note  # the same work: the same loss
+        print(f"\n{row.variant} takes {{1:.2f}} of xnn's time ({{0:.2f}} to {{2:.2f}})".format(*row.relative))
+    record(
+        ours.samples,
+        samples_per_second=ours.samples_per_second,
+        relative={row.variant: row.relative for row in theirs},
     )
-    print(
-        f"\n{case}, {optimizer}: xnn {ours_time * 1e6:.0f} us, PyTorch {times['PyTorch eager'].median * 1e6:.0f} us, "
-        f"ratio {ratio.ratio:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-    )
-    benchmark(our_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,8 +64,6 @@ class EventMeter(Meter):
             "driver for CUDA": _version(runtime.driverGetVersion()),
             "CUDA runtime": _version(runtime.runtimeGetVersion()),
         }
-        try:
+        with contextlib.suppress(OSError):
             details["driver"] = Path("/sys/module/nvidia/version").read_text().strip()
-        except OSError:
-            pass
         return details

@@ -9,6 +9,7 @@ import warnings
 import click
 
 from xnn import __version__
+from xnn.cli.bench import bench
 from xnn.cli.devices import devices
 from xnn.cli.evaluate import evaluate, predict
 from xnn.cli.train import train
@@ -55,3 +56,4 @@ main.add_command(train)
 main.add_command(evaluate)
 main.add_command(predict)
 main.add_command(devices)
+main.add_command(bench)
