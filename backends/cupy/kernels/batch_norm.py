@@ -53,7 +53,7 @@ class _Layout(NamedTuple):
         return self.length * self.itemsize
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, Any]:
         return {"batch": self.batch, "channels": self.channels, "length": self.length}
 
     @property
@@ -64,7 +64,7 @@ class _Layout(NamedTuple):
         )
 
     @property
-    def columns(self) -> tuple[int, dict[str, int], int]:
+    def columns(self) -> tuple[int, dict[str, Any], int]:
         """Tiles, and the rows of a part for the kernel, and how many parts."""
         tiles = ceil_div(self.channels * self.row_bytes, _TILE_BYTES)
         part_rows, splits = shares(
@@ -73,7 +73,7 @@ class _Layout(NamedTuple):
         return tiles, {**self.sizes, "part_rows": part_rows}, splits
 
     @property
-    def rows(self) -> dict[str, int]:
+    def rows(self) -> dict[str, Any]:
         """Items of work and how many lanes take one, for the kernels that work along rows."""
         if self.row_bytes <= _SHORT_ROW:
             return {**self.sizes, "parts": 1, "part_length": self.length, "lanes": self.lanes}
@@ -174,8 +174,8 @@ def _sums(
     dy: Array,
     layout: _Layout,
     eps: float,
-    statistics: dict[str, Array],
-    for_gradient: dict[str, Array | None] | None,
+    statistics: dict[str, Any],
+    for_gradient: dict[str, Any] | None,
 ) -> tuple[Array, Array, Array | None]:
     """dweight, dbias and, where weight, dmean and dvar are given for it, what dx is made with."""
     names = ("mean", "inv_std", "running_mean", "running_var")
@@ -283,7 +283,7 @@ def fused_batch_norm_training(
     def backward(dys: tuple[Array, Array, Array], needs: Any = (True, True, True)) -> Any:
         dy, dmean, dvar = (xp.ascontiguousarray(d) for d in dys)
         dx = xp.empty_like(x) if needs[0] else None
-        for_gradient = {"weight": weight, "dmean": dmean, "dvar": dvar}
+        for_gradient: dict[str, Any] = {"weight": weight, "dmean": dmean, "dvar": dvar}
         size = layout.kept(2)
         if size and dx is not None:
             dweight, dbias = (xp.empty((layout.channels,), dtype=x.dtype, device=x.device) for _ in range(2))

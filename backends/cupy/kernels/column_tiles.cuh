@@ -62,8 +62,8 @@ struct Span {
     }
 };
 
-// Σ of the pairs of all warps, column by column: out[column] += nothing, it is set. `shared` has room for
-// TILE_WARPS * TILE_COLUMNS numbers and may be used again after the next barrier.
+// out[column] = Σ over the warps of the block. `shared` has room for TILE_WARPS * TILE_COLUMNS numbers, and may be used
+// again by the next call. Every thread of the block must come here.
 template <bool VECTORS>
 __device__ __forceinline__ void join_warps(
     const Tile<VECTORS>& tile, const A (&sums)[VECTOR], A* shared, A* out) {

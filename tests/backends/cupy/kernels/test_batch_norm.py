@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_parity import assert_near, kernel_of, wide
-from xnn.backends.emulator import emulation
+from xnn.backends.emulator import emulation, sparse_array
+from xnn.backends.emulator.device import EmulatedArray
 
 import xnn
 from xnn.functional import batch_norm, batch_norm_training
@@ -257,6 +258,21 @@ def test_the_same_bits_whatever_the_order_of_threads(gpu, shape, fuse, rng, monk
     for other in results[1:]:
         for a, b in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(70_000, 8, 4000), (2**31 // 128 + 8, 128)], ids=str)
+def test_more_elements_than_32_bits_count(gpu, shape, rng):
+    """The block with the last values alone, over memory that is not there until it is written."""
+    if gpu.name != "emulated":
+        pytest.skip("one block alone runs on the emulated device only")
+    x = sparse_array(shape, np.float16)
+    x[-1, -1] = rng.normal(size=shape[2:])
+    mean, var = (np.full(shape[1], v, np.float16).view(EmulatedArray) for v in (0.5, 4.0))
+    # Blocks go backwards. Of the rows, 2048 blocks: the last sample is for block 69,999 modulo 256 of the last channel.
+    block = 0 if len(shape) == 2 else 2047 - (69_999 % 256 * 8 + 7)
+    with emulation(only_blocks=[block]):
+        y, _ = kernel_of(batch_norm)(x.view(EmulatedArray), mean, var)
+    assert_near(y[-1, -1], (wide(x[-1, -1]) - 0.5) / np.sqrt(4.0 + 1e-5), np.dtype(np.float16))
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_parity import assert_near, kernel_of, wide
-from xnn.backends.emulator import emulation
+from xnn.backends.emulator import emulation, sparse_array
+from xnn.backends.emulator.device import EmulatedArray
 
 import xnn
 from xnn.functional import layer_norm, rms_norm
@@ -202,6 +203,24 @@ def test_the_same_bits_whatever_the_order_of_threads(gpu, operation, columns, rn
     for other in results[1:]:
         for a, b in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@OPERATIONS
+@pytest.mark.parametrize("columns", [64, 1024, 8192, 1025, 9001])
+def test_more_elements_than_32_bits_count(gpu, operation, columns, rng, monkeypatch):
+    """The last block alone, over memory that is not there until it is written."""
+    if gpu.name != "emulated":
+        pytest.skip("the last block alone runs on the emulated device only")
+    monkeypatch.setattr("xnn.backends.cupy.kernels._row_norm.processors", lambda array: 2**30)
+    rows = 2**31 // columns + 8
+    x, dy = (sparse_array((rows, columns), np.float16) for _ in range(2))
+    x[-1], dy[-1] = rng.normal(size=(2, columns))
+    with emulation(only_blocks=slice(-1, None)):
+        y, backward = kernel_of(operation)(x.view(EmulatedArray), columns, eps=0.1)
+        dx, *_ = backward(dy.view(EmulatedArray), (True, False))
+    y0, dx0 = original(operation, x[-1:], dy[-1:], eps=0.1)[:2]
+    assert_near(y[-1:], y0, np.dtype(np.float16), scale=16)
+    assert_near(dx[-1:], dx0, np.dtype(np.float16), scale=16)
 
 
 @pytest.mark.slow
