@@ -491,7 +491,10 @@ def main(given: Sequence[str] | None = None) -> int:
         copy_checkout(tree)
         missing = add_wheels(options.wheels, site)
         if missing:
-            print(f"missing, and what needs them is left out: {', '.join(missing)}", flush=True)
+            print(
+                f"missing (ci/gpu --pack fetches wheels), and what needs them is left out: {', '.join(missing)}",
+                flush=True,
+            )
         environment = {
             **os.environ,
             # The tree first: python -m puts the folder it runs in there too.
