@@ -67,6 +67,7 @@ PACKAGES = {
 }
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
 LOG_LIMIT = 1 << 20  # bytes of one command's output that are kept: its beginning and its end
+GRACE = 5.0  # seconds between asking a command to end and ending it
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
@@ -325,6 +326,9 @@ def run_command(
             outcome.status = "ok" if outcome.code == 0 else "failed"
         except subprocess.TimeoutExpired:
             outcome.status = "timed out"
+            process.send_signal(signal.SIGINT)  # pytest then says what has failed so far
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
