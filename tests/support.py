@@ -43,11 +43,20 @@ def _cuda() -> xnn.Device:
         pytest.skip(str(error))
 
 
+def _emulated() -> xnn.Device:
+    """CUDA kernels on the CPU: what a kernel covers runs on the emulator, everything else on NumPy."""
+    try:
+        return xnn.device("emulated")
+    except xnn.DeviceError as error:
+        pytest.skip(str(error))
+
+
 DEVICES = {
     "numpy": lambda: xnn.device("cpu"),
     "strict": _strict,
     "strict-device1": lambda: _strict("device1"),
     "torch": _torch,
+    "emulated": _emulated,
     "cupy": _cuda,
 }
 

@@ -6,6 +6,7 @@ from functional.oracle import same_as_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import assert_close, host, leaf, needs_torch, put, torch
+from xnn.backends.namespaces import reads_are_free
 
 import xnn
 import xnn.functional as F
@@ -117,7 +118,7 @@ def test_other_integer_dtypes(device):
 def test_class_out_of_range(device):
     z = leaf(device, np.zeros((3, 4)))
     message = r"cross_entropy: expected class indices in \[0, 4\) or ignore_index -100, got {} for sample {}"
-    if device.name.startswith("cuda"):
+    if not reads_are_free(put(device, 0.0)):
         assert np.isnan(host(F.cross_entropy(z, put(device, [0, 4, 1]))))
         return
     for target, wrong, sample in [([0, 4, 1], 4, 1), ([0, -100, -1], -1, 2), ([-7, 2, 9], -7, 0)]:
