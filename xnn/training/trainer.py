@@ -72,8 +72,8 @@ class Trainer:
         step: updates and accumulated batches so far (batches seen).
         failed: whether the last `fit` ended by an error, perhaps in the middle of a step.
         history: one dict per completed epoch: epoch, step, lr, seconds, samples_per_second, loss and metrics, and with
-            the prefix ``val_`` those of the validation data. On a GPU also peak_memory, the bytes needed at once so far;
-            with float16 also loss_scale and skipped_steps.
+            the prefix ``val_`` those of the validation data. On a GPU also peak_memory, the bytes needed at once so
+            far; with float16 also loss_scale and skipped_steps.
     """
 
     def __init__(
