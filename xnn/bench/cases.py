@@ -88,12 +88,13 @@ def _elementwise(shape: tuple[int, ...], forward: int, backward: int, arrays: in
 
 
 def _loss(shape: tuple[int, ...], forward: int, backward: int) -> Case:
-    """The mean over all elements of a loss of two arrays: the result is one number."""
+    """The mean over all elements of a loss of two arrays: the result is one number. Backward needs no more than the
+    difference of the two, and writes two gradients."""
     like = _elementwise(shape, forward, backward, arrays=2)
     n = math.prod(shape)
     return like._replace(
         forward=lambda itemsize: Work(2 * n * itemsize, forward * n),
-        backward=lambda itemsize: Work(4 * n * itemsize, backward * n),
+        backward=lambda itemsize: Work(3 * n * itemsize, backward * n),
     )
 
 

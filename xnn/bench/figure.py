@@ -79,10 +79,14 @@ def _draw(axes: Any, report: Report, device: str, names: list[str]) -> None:
     axes.plot([left, top / ceilings.bandwidth], [left * ceilings.bandwidth, top], color="black", lw=1.6)
     bandwidth = f"copy {engineering(ceilings.bandwidth, 'B/s')}"
     middle = (left * top / ceilings.bandwidth) ** 0.5
-    axes.text(
-        middle, 1.15 * middle * ceilings.bandwidth, bandwidth, fontsize=8, ha="center", va="bottom",
-        rotation=45, rotation_mode="anchor", transform_rotates_text=True,
-    )  # fmt: skip
+    axes.annotate(
+        bandwidth,
+        (middle, middle * ceilings.bandwidth),
+        (-8, 2),
+        textcoords="offset points",
+        fontsize=8,
+        ha="right",
+    )
     for dash, (dtype, rate) in zip(_DASHES * 2, rates.items(), strict=False):
         axes.plot([rate / ceilings.bandwidth, right], [rate, rate], color="black", lw=1.6, ls=dash)
         text = f"matrix product {dtype} {engineering(rate, 'op/s')}"

@@ -138,7 +138,7 @@ class Report:
         if load is not None and load > _BUSY * cores:
             report.notes.append(
                 f"The machine was not quiet: before the start {load:g} processes wanted to run on {cores} cores. "
-                "Times are too long and vary; ratios hold better, since what is compared ran in turn."
+                "Threads wait for each other then: neither times nor ratios are results to keep."
             )
         return report
 
