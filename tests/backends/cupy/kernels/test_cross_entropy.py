@@ -14,7 +14,7 @@ from xnn.functional import cross_entropy
 FLOAT32 = np.dtype(np.float32)
 
 # Some lanes of a warp; a block a row; few rows in parts, whose last one is shorter; a gradient in parts.
-SHAPES = [(1, 1), (1, 2), (70, 2), (9, 10), (33, 33), (5, 1000), (600, 1100), (3, 9001), (2, 40_001)]
+SHAPES = [(1, 1), (70, 1), (1, 2), (70, 2), (9, 10), (33, 33), (5, 1000), (600, 1100), (3, 9001), (2, 40_001)]
 
 
 def run(gpu, logits, target, dy=None, weight=None, **options):
@@ -231,7 +231,8 @@ def test_sanitizers_find_nothing(gpu, rng, sanitize, shape):
     if gpu.name != "emulated":
         pytest.skip("compute-sanitizer looks at the real device: ci/gpu")
     logits, target = rng.normal(size=shape).astype(np.float32), rng.integers(0, shape[1], shape[0])
-    target[0] = -1
+    target[-1] = shape[1]  # past the last logit, and past the last weight
+    target[0] = -1  # before the first
     weight = rng.uniform(1, 2, shape[1]).astype(np.float32)
     with emulation(sanitize=sanitize):
         loss, _ = run(gpu, logits, target, None, weight, label_smoothing=0.1, reduction="none")

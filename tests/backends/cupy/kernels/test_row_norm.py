@@ -17,7 +17,7 @@ PARAMETERS = {layer_norm: 2, rms_norm: 1}
 
 # Lanes of a warp, one or two vectors each; a warp, four or eight; a block; and rows that vectors do not fit.
 SHAPES = [
-    (1, 1), (3, 5), (70, 8), (33, 24), (9, 64), (5, 136), (2, 3, 256), (11, 328), (2, 1000), (5, 37), (3, 1101),
+    (1, 1), (70, 1), (3, 5), (70, 8), (33, 24), (9, 64), (5, 136), (2, 3, 256), (11, 328), (2, 1000), (5, 37), (3, 1101),
     (2, 1040), (2, 4104), (1, 2049),
 ]  # fmt: skip
 
