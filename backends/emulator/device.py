@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -237,7 +238,8 @@ class EmulatorRuntime:
         """An EmulatedModule."""
         from xnn.backends.emulator.module import EmulatedModule
 
-        return EmulatedModule(code, tuple(options))
+        named = re.match(r'#line 1 "(.*)"', code)
+        return EmulatedModule(code, tuple(options), filename=named[1] if named else "kernel.cu")
 
     def current(self, device: Any) -> contextlib.AbstractContextManager[Any]:
         """Nothing to do."""

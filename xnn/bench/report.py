@@ -199,10 +199,13 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Of the checkout that xnn runs from, with ``+`` if files of the package were changed since; empty without one."""
+    """Of the checkout that xnn runs from, with ``+`` if files of the package were changed since.
+
+    Without a checkout it is what XNN_COMMIT says: `ci/gpu` runs a copy without git.
+    """
     root = Path(xnn.__file__).resolve().parents[1]
     if not (root / ".git").exists():
-        return ""
+        return os.environ.get("XNN_COMMIT", "")
     try:
         commit = _git(root, "rev-parse", "--short=12", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "xnn", "backends")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from kernel_parity import ERRORS, assert_near, kernel_of, wide
 from support import needs_torch, torch
-from xnn.backends.emulator import emulation
+from xnn.backends.emulator import emulation, sparse_array
+from xnn.backends.emulator.device import EmulatedArray
 
 from xnn.functional import bias_gelu, bias_silu, gelu, silu
 
@@ -205,6 +206,25 @@ def test_the_same_bits_whatever_the_order_of_threads(gpu, name, rng, shape):
     for other in results[1:]:
         for a, b in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("silu", (2**31 + 5000,)), ("bias silu", (2**31 // 64 + 50, 64))], ids=str
+)
+def test_more_elements_than_32_bits_count(gpu, name, shape, rng):
+    """The last block alone, over memory that is not there until it is written."""
+    if gpu.name != "emulated":
+        pytest.skip("one block alone runs on the emulated device only")
+    x, dy = (sparse_array(shape, np.float16) for _ in range(2))
+    x[-1:], dy[-1:] = rng.normal(size=x[-1:].shape), rng.normal(size=x[-1:].shape)
+    bias = [np.full(shape[1], 0.5, np.float16)] if name in WITH_BIAS else []
+    want = original(name, [x[-1:], *bias], dy[-1:])
+    arrays = [a.view(EmulatedArray) for a in (x, *bias)]
+    with emulation(only_blocks=slice(-1, None)):
+        y, backward = kernel_of(FUNCTIONS[name][0])(*arrays)
+        dx = backward(dy.view(EmulatedArray), (True, False))[0] if bias else backward(dy.view(EmulatedArray))
+    assert_near(y[-1:], want[0], np.dtype(np.float16))
+    assert_near(dx[-1:], want[1], np.dtype(np.float16))
 
 
 @pytest.mark.slow
