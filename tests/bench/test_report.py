@@ -155,6 +155,25 @@ def test_a_whole_run_on_the_cpu(monkeypatch):
     assert max(map(len, table(found).splitlines())) <= 120
 
 
+def test_what_was_measured_is_kept_when_it_is_interrupted(monkeypatch, tmp_path):
+    monkeypatch.setattr("xnn.bench.session.measure_ceilings", lambda *_, **__: CEILINGS)
+    file, seen = tmp_path / "unfinished.json", []
+
+    def progress(text):
+        seen.append(text)
+        if len(seen) == 3:  # after the ceilings and one operation
+            raise KeyboardInterrupt
+
+    found = run(
+        device="cpu", peer=False, among=[subject(), subject()], meter=FakeMeter, progress=progress,
+        save=lambda unfinished: unfinished.write(file),
+    )  # fmt: skip
+    assert [r.work for r in found.rows] == ["forward", "backward"]
+    assert found.notes[-1] == f"Interrupted at {seen[-1]}: that and what follows was not measured."
+    assert found.settings["interrupted"]
+    assert Report.read(file).rows == []  # as it was before the last measurement that began
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -68,8 +68,9 @@ def run(
     trained: Sequence[Step] = STEPS,
     meter: Callable[[Device], Meter] = meter_of,
     progress: Callable[[str], None] = lambda text: None,
+    save: Callable[[Report], None] = lambda report: None,
 ) -> Report:
-    """Measure.
+    """Measure. Interrupted (Ctrl-C), it returns what it has until then, with ``settings["interrupted"]``.
 
     Args:
         names: of operations, with wildcards; all by default.
@@ -82,6 +83,7 @@ def run(
         among, trained: all there is to choose from.
         meter: makes the meter of a device.
         progress: is told what is measured next.
+        save: gets the report as it is before each measurement, to keep it should the process be ended.
 
     Raises:
         ValueError: there is no operation of a name, or no such dtype.
@@ -97,16 +99,30 @@ def run(
     }  # fmt: skip
     report = Report.begin(**settings)
     report.notes += notes
-    for place in found:
-        gauge = meter(place)
-        progress(f"{place}: ceilings")
-        bench = open_bench(gauge, dtypes, quick=quick, peer=peer, compiled=compiled)
-        report.add_device(place, gauge, bench.ceilings)
-        if bench.peer is not None:
-            report.versions["torch"] = bench.peer.version
-        if operations:
-            report.rows += measure_subjects(bench, chosen, dtypes, progress)
-        if steps:
-            report.rows += measure_steps(bench, trained, progress)
-        report.notes += bench.notes
+    now = ""
+
+    def next_is(text: str) -> None:
+        nonlocal now
+        now = text
+        progress(text)
+        save(report)
+
+    try:
+        for place in found:
+            gauge = meter(place)
+            next_is(f"{place}: ceilings")
+            bench = open_bench(gauge, dtypes, quick=quick, peer=peer, compiled=compiled)
+            report.add_device(place, gauge, bench.ceilings)
+            if bench.peer is not None:
+                report.versions["torch"] = bench.peer.version
+            try:
+                if operations:  # the rows are entered one by one, as they come
+                    report.rows += measure_subjects(bench, chosen, dtypes, next_is)
+                if steps:
+                    report.rows += measure_steps(bench, trained, next_is)
+            finally:
+                report.notes += bench.notes
+    except KeyboardInterrupt:
+        report.settings["interrupted"] = True
+        report.notes.append(f"Interrupted at {now}: that and what follows was not measured.")
     return report

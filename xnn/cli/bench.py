@@ -70,12 +70,15 @@ def bench(
     report = run(
         names, device=device, dtypes=[name.strip() for name in dtype.split(",")], quick=quick, compiled=compiled,
         operations=bool(names) or not steps, steps=steps, progress=_show,
+        save=(lambda unfinished: unfinished.write(file)) if file is not None else (lambda _: None),
     )  # fmt: skip
     _show("")
     click.echo(f"{describe(report)}\n\n{table(report)}")
     if file is not None:
         report.write(file)
         click.echo(f"\nall numbers are in {file}")
-    if figure is not None:
+    if figure is not None and report.rows:
         roofline(report, figure)
         click.echo(f"the roofline is in {figure}")
+    if report.settings.get("interrupted"):
+        sys.exit(130)
