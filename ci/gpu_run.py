@@ -68,6 +68,8 @@ PACKAGES = {
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
 LOG_LIMIT = 1 << 20  # bytes of one command's output that are kept: its beginning and its end
 GRACE = 5.0  # seconds between asking a command to end and ending it
+# Operations that torch.compile fuses.
+COMPILED = ("cross_entropy", "softmax", "layer_norm", "rms_norm", "batch_norm_training", "bias_gelu")
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
@@ -259,6 +261,8 @@ def plan(device: str, tree: Path, results: Path, missing: Sequence[str], workers
     if gpu:
         for tool in SANITIZERS:
             wrapped = [sanitizer or "compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
+            if tool == "memcheck":  # CuPy asks for attributes that a device may not have, and goes on without
+                wrapped += ["--report-api-errors", "no"]
             wrapped += ["--print-limit", "30", *driver, "--no-pool"]
             reason = "" if sanitizer else "compute-sanitizer is neither on the PATH nor in a CUDA toolkit"
             commands.append(Command("sanitize", f"sanitizer {tool}", wrapped, 2.5, True, reason))
@@ -283,8 +287,11 @@ def plan(device: str, tree: Path, results: Path, missing: Sequence[str], workers
         ("float32", ["--dtype", "float32"]),
         ("half", ["--dtype", "float16,bfloat16"]),
         ("steps", ["--steps"]),
+        ("compiled", [*COMPILED, "--compile"]),  # last, as it takes what is left: each case is compiled anew
     ):
         run = [*bench, *options, "--json", str(results / f"bench-{name}.json")]
+        if name == "float32" and importlib.util.find_spec("matplotlib"):
+            run += ["--figure", str(results / "roofline.png")]
         skip = no_bench or ("" if gpu or name == "float32" else "takes long on the CPU")
         commands.append(Command("bench", f"bench {name}", run, 1.5, skip=skip))
     return commands
@@ -499,8 +506,10 @@ def main(given: Sequence[str] | None = None) -> int:
                 f"missing (ci/gpu --pack fetches wheels), and what needs them is left out: {', '.join(missing)}",
                 flush=True,
             )
+        tested = options.commit or commit()
         environment = {
             **os.environ,
+            "XNN_COMMIT": tested,  # the copy has no git
             # The tree first: python -m puts the folder it runs in there too.
             "PYTHONPATH": os.pathsep.join([str(tree), str(site)]),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -514,7 +523,7 @@ def main(given: Sequence[str] | None = None) -> int:
         commands = [c for c in commands if not options.steps or c.step in options.steps]
         left_out = tests_without(missing, tree / "tests")
         about = {
-            "commit": options.commit or commit(),
+            "commit": tested,
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             **facts,
             "missing": missing,
