@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from xnn.backends import to_host
+from xnn.backends import registry, to_host
 from xnn.backends.cupy.launch import KernelFile, ceil_div
 
 PAGE = Path(__file__).parents[3] / "docs" / "kernels.md"
@@ -28,6 +28,26 @@ def test_the_example(gpu, dtype, kernels):
     kernels["scaled_square"]((ceil_div(x.size, threads),), (threads,), x=x, y=y, n=x.size, a=0.5)
     want = (0.5 * values.astype(np.float64) ** 2).astype(dtype)
     np.testing.assert_array_equal(np.asarray(to_host(y)).astype(np.float64), want.astype(np.float64))
+
+
+def test_operation_and_launch(gpu, kernels, monkeypatch):
+    """Both pieces of Python as they stand on the page."""
+    operation, launch = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[:2]
+    monkeypatch.setattr(registry, "KERNELS", [])
+    names: dict[str, object] = {}
+    exec(operation, names)
+    names["given"] = kernels
+    exec(launch.replace('KernelFile("scaled_square")', "given"), names)
+    (entry,) = registry.KERNELS
+    assert entry.operation is names["scaled_square"]
+    values = np.arange(-5, 5, dtype=np.float32)
+    y, backward = entry.function(gpu.asarray(values), 3.0)
+    y0, backward0 = entry.operation.vjp(values, 3.0)
+    np.testing.assert_array_equal(to_host(y), y0)
+    np.testing.assert_array_equal(to_host(backward(gpu.asarray(values))), backward0(values))
+    arguments, _ = entry.cases[0].make(gpu, "float32")
+    assert arguments[0].shape == (1_000_000,)
+    assert entry.cases[0].backward(4).bytes == 12_000_000
 
 
 def test_the_error(gpu, kernels):
