@@ -45,7 +45,13 @@ def ceil_div(a: int, b: int) -> int:
 
 
 class Runtime(Protocol):
-    """What compiles and runs kernels for one type of arrays."""
+    """What compiles and runs kernels for one type of arrays.
+
+    Attributes:
+        null: the argument that a kernel gets as a null pointer.
+    """
+
+    null: Any
 
     def device(self, array: Array) -> Any:
         """Where the array lives; equal for arrays that one kernel may use together."""
@@ -66,6 +72,8 @@ class Runtime(Protocol):
 class CupyRuntime:
     """CuPy: compiled by NVRTC and kept in CuPy's cache on disk; launched on the current stream."""
 
+    null = np.uint64(0)  # None reaches the kernel as some address in CuPy before 14 (cupy/cupy issue 9046)
+
     def __init__(self) -> None:
         import cupy
 
@@ -78,8 +86,8 @@ class CupyRuntime:
         return array.device.id
 
     def compile(self, code: str, options: tuple[str, ...], device: Any) -> Any:
-        """A RawModule. CuPy adds its own options (C++17, -ftz=true, the architecture); they stay as they are."""
-        return self._cupy.RawModule(code=code, options=options)
+        """A RawModule. CuPy adds its own options (-ftz=true, the architecture); its C++ was C++11 before CuPy 14."""
+        return self._cupy.RawModule(code=code, options=("--std=c++17", *options))
 
     def current(self, device: Any) -> contextlib.AbstractContextManager[Any]:
         """The device's context, entered only where it is not the current one already."""
@@ -237,7 +245,7 @@ class Kernel:
                     return False
                 if not p.constant and not getattr(value.flags, "writeable", True):
                     return False
-            values.append(value)
+            values.append(runtime.null if value is None else value)
         function = self._functions.get((types_key, runtime, device))
         x, y, z = (*grid, 1, 1)[:3]
         bx, by, bz = (*block, 1, 1)[:3]
@@ -299,7 +307,9 @@ class Kernel:
             raise TypeError(f"{self._where()}: expected types={{...}} to say which type {missing} is")
         converted = tuple(
             [
-                arguments[p.name] if p.pointer or p.lists else self._number(p, arguments[p.name], chosen)
+                (runtime.null if arguments[p.name] is None else arguments[p.name])
+                if p.pointer or p.lists
+                else self._number(p, arguments[p.name], chosen)
                 for p in self.signature.parameters
             ]
         )

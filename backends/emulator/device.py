@@ -230,6 +230,8 @@ register_device_array(EmulatedArray, NAMESPACE)
 class EmulatorRuntime:
     """Compiles and runs the kernels of backends/cupy for emulated arrays: see `xnn.backends.cupy.launch.Runtime`."""
 
+    null = None
+
     def device(self, array: Any) -> str:
         """There is one."""
         return "emulated"

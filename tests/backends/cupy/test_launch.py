@@ -30,6 +30,8 @@ extern "C" __global__ void numbers(
 class Fake:
     """A runtime that keeps what it is asked to do."""
 
+    null = "null"
+
     def __init__(self):
         self.compiled, self.launched, self.inside = [], [], []
 
@@ -96,7 +98,9 @@ def test_exact_scalars_reach_the_kernel(runtime, kernels):
     ((name, grid, block, args, shared, _),) = runtime.launched
     assert (name, grid, block, shared) == ("gather", (1, 1, 1), (32, 1, 1), 0)
     assert [type(a) for a in args[4:]] == [np.int64, np.int32, np.float32, np.bool_]
-    assert args[2] is None
+    assert args[2] is runtime.null  # for both ways to a launch, below
+    kernels["gather"]((1,), (32,), **arguments(plus=1))
+    assert runtime.launched[1][3][2] is runtime.null
     assert runtime.compiled == [(("-DXNN_INDEX=long long", "-DXNN_T=float"), 0)]
 
 
