@@ -28,7 +28,7 @@ def matmul(x1: Array, x2: Array, /) -> tuple[Array, Backward]:
             dy = dy[..., None, :]
         da = db = None
         if needs[0]:
-            da = dy @ b.mT if len(b.shape) > 2 else dy @ b.T
+            da = dy @ _transposed(b)
             da = sum_to(da[..., 0, :] if row else da, like(x1))
         if needs[1]:
             if (
@@ -37,11 +37,16 @@ def matmul(x1: Array, x2: Array, /) -> tuple[Array, Backward]:
                 xp = array_namespace(dy)
                 db = xp.reshape(a, (-1, a.shape[-1])).T @ xp.reshape(dy, (-1, dy.shape[-1]))
             else:
-                db = a.mT @ dy if len(a.shape) > 2 else a.T @ dy
+                db = _transposed(a) @ dy
             db = sum_to(db[..., 0] if column else db, like(x2))
         return da, db
 
     return y, backward
+
+
+def _transposed(x: Array) -> Array:
+    """The last two dimensions exchanged. (CuPy 13's arrays have no ``mT``.)"""
+    return x.T if len(x.shape) == 2 else array_namespace(x).matrix_transpose(x)
 
 
 @op

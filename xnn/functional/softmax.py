@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from xnn.autodiff import Backward, op
 from xnn.backends.namespaces import Array, Namespace, array_namespace
 from xnn.functional._checks import check_floating, normalize_dim
@@ -16,7 +18,8 @@ def sum_along(xp: Namespace, x: Array, dim: int) -> Array:
     """
     if dim != len(x.shape) - 1:
         return xp.sum(x, axis=dim, keepdims=True)
-    return xp.expand_dims(x @ ones_for(xp, x, x.shape[-1]), axis=-1)
+    rows = x if len(x.shape) <= 2 else xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))  # see linear.py
+    return xp.reshape(rows @ ones_for(xp, x, x.shape[-1]), (*x.shape[:-1], 1))
 
 
 def softmax_values(xp: Namespace, x: Array, dim: int) -> Array:
