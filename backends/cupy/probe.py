@@ -37,7 +37,11 @@ _cudaErrorNoDevice = 100
 
 
 def usable_device(index: int) -> CudaDevice:
-    """The CUDA device ``index``, known to work. Raises DeviceError with reason and remedy otherwise."""
+    """The CUDA device ``index``, known to work. Raises DeviceError with reason and remedy otherwise.
+
+    It becomes the current one of this thread: there CuPy puts new arrays and runs its operations, wherever their
+    arguments are.
+    """
     count = count_devices()
     if isinstance(count, Problem):
         raise DeviceError(f"no usable CUDA device: {count}")
@@ -46,7 +50,9 @@ def usable_device(index: int) -> CudaDevice:
     problem = try_out(index)
     if problem is not None:
         raise DeviceError(f"CUDA device {index} is not usable: {problem}")
-    return CudaDevice(index)
+    device = CudaDevice(index)
+    device.handle.use()
+    return device
 
 
 def report() -> list[tuple[str, CudaDevice | None, str, str]]:

@@ -58,6 +58,9 @@ def fake_cupy(
         def __exit__(self, *error: object) -> None:
             pass
 
+        def use(self) -> None:
+            cupy.current = self.id
+
         def synchronize(self) -> None:
             cupy.synchronized = self.id
 
@@ -232,6 +235,7 @@ def test_libraries_of_cuda_13(install):
 def test_two_healthy_devices(install):
     cupy = install(count=2)
     first, second = xnn.device("cuda"), xnn.device("cuda:1")
+    assert cupy.current == 1  # CuPy works on the current device, and not where its arguments are
     assert (first.name, second.name) == ("cuda:0", "cuda:1")
     assert first == xnn.device("cuda:0") == CudaDevice(0)
     assert first != second
