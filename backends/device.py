@@ -90,9 +90,8 @@ class Device(ABC):
         """The dtype of this device's namespace for a dtype of any namespace, or a name such as ``"float32"``."""
         name = dtype if isinstance(dtype, str) else dtype_name(dtype)
         if name not in _DTYPES or not hasattr(self.xp, name):
-            raise TypeError(
-                f"dtype: expected one of {', '.join(_DTYPES)}, got {name!r} for {self.xp.__name__}"
-            )
+            there = ", ".join(known for known in _DTYPES if hasattr(self.xp, known))
+            raise TypeError(f"dtype: expected one of {there}, got {name!r} for {self.xp.__name__}")
         return getattr(self.xp, name)
 
     def asarray(self, data: Any, dtype: Any = None, copy: bool | None = None) -> Array:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_parity import assert_near, kernel_of, wide
-from xnn.backends.emulator import emulation
+from xnn.backends.emulator import emulation, sparse_array
+from xnn.backends.emulator.device import EmulatedArray
 
 import xnn
 from xnn.functional import embedding
@@ -139,6 +140,21 @@ def test_a_layer_trains_with_the_kernel(gpu, monkeypatch, rng):
     xnn.sum(layer(gpu.asarray(indices)) * 2.0).backward()
     _, want = exact(indices, np.zeros((6, 4)), np.full((3, 5, 4), 2.0), 2)
     np.testing.assert_allclose(wide(layer.weight.grad), want)
+
+
+def test_a_table_of_more_elements_than_32_bits_count(gpu, rng):
+    """Its last row, over memory that is not there until it is written."""
+    if gpu.name != "emulated":
+        pytest.skip("a real device has no memory that is not there")
+    rows, columns = 2**31 // 64 + 8, 64
+    weight = sparse_array((rows, columns), np.float16)
+    weight[-1] = rng.normal(size=columns)
+    dy = rng.normal(size=(3, columns)).astype(np.float16)
+    y, backward = kernel_of(embedding)(gpu.asarray([rows - 1, 0, rows - 1]), weight.view(EmulatedArray))
+    np.testing.assert_array_equal(wide(y), wide(weight[[-1, 0, -1]]))
+    _, dweight = backward(gpu.asarray(dy))
+    assert_near(dweight[-1], wide(dy[0]) + wide(dy[2]), np.dtype(np.float16))
+    assert_near(dweight[0], wide(dy[1]), np.dtype(np.float16))
 
 
 def test_the_same_bits_whatever_the_order_of_threads(gpu, rng):
