@@ -3,6 +3,7 @@ from __future__ import annotations
 import types
 
 import numpy as np
+
 from xnn.functional._constants import ones_for, zeros_for
 
 
