@@ -28,6 +28,7 @@ OutOfMemoryError.__module__ = "cupy.cuda.memory"
 @pytest.fixture
 def cupy(monkeypatch):
     fake: Any = types.ModuleType("cupy")
+    fake.ndarray = type("ndarray", (), {})  # array-api-compat looks for it as soon as there is a cupy
 
     class Device(contextlib.nullcontext):
         mem_info = (1 * GIB, 80 * GIB)

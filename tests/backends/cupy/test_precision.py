@@ -20,6 +20,7 @@ import xnn
 def cupy(monkeypatch):
     monkeypatch.delenv("CUPY_TF32", raising=False)
     fake: Any = types.ModuleType("cupy")
+    fake.ndarray = type("ndarray", (), {})  # array-api-compat looks for it as soon as there is a cupy
     core: Any = types.ModuleType("cupy._core")
     products: Any = types.ModuleType("cupy._core._routines_linalg")
     fake.__version__ = "14.2.0"
