@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from xnn.backends.namespaces import Array, array_namespace
+from xnn.backends.namespaces import Array, array_namespace, reads_are_free
 
 Like: TypeAlias = "tuple[tuple[int, ...], Any] | None"
 """Shape and dtype of an argument: what its gradient must look like. None for a Python number."""
@@ -76,10 +76,11 @@ def scatter_add(rows: int, indices: Array, values: Array) -> Array:
     order = ixp.argsort(indices)
     indices = ixp.take(indices, order, axis=0)
     totals = xp.take(values, order, axis=0)
+    look = reads_are_free(indices)
     step = 1
     while step < n:
         same = indices[step:] == indices[:-step]
-        if not ixp.any(same):
+        if look and not ixp.any(same):
             break
         tail = totals[step:, :] + xp.where(same[:, None], totals[:-step, :], xp.zeros_like(totals[:-step, :]))
         totals = xp.concat([totals[:step, :], tail])
