@@ -53,6 +53,14 @@ class CudaDevice(Device):
         """The dtype of CuPy for a dtype of any namespace or a name; bfloat16 as well, where ml_dtypes is installed."""
         return precision.bfloat16() if precision.means_bfloat16(dtype) else super().dtype(dtype)
 
+    def asarray(self, data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
+        """As `Device.asarray`; an array on another GPU is copied to this one, which CuPy's own does not do."""
+        array = super().asarray(data, dtype, copy)
+        if array.device.id != self.index:
+            with self.handle:
+                array = array.copy()
+        return array
+
     def upload(self, batches: Generator[Any, None, None], ahead: int) -> Generator[Any, None, None]:
         """Each batch on the GPU; up to ``ahead`` of the next ones travel while it computes."""
         return uploaded(self, batches, ahead) if ahead else super().upload(batches, ahead)
