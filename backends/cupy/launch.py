@@ -36,7 +36,10 @@ from xnn.backends.namespaces import Array, dtype_name
 
 __all__ = ["Kernel", "KernelFile", "Runtime", "ceil_div", "register_runtime", "runtime_of"]
 
-_STATIC_SHARED_MEMORY = 48 * 1024  # what a block may use without asking the driver for more
+_STATIC_SHARED_MEMORY = 48 * 1024  # what every device has for a block
+_UNASKED_SHARED_MEMORY = 32 * 1024
+"""What a launch may ask for as it is. The driver allows 48 KiB together with the kernel's static variables, whose size
+is not known here; so it is told of launches that may pass that."""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -495,13 +498,13 @@ _QUICK: dict[str, Callable[[Any], Any]] = {"int": _int32, "long long": _int64, "
 
 
 class _Function:
-    """A compiled kernel that asks for more shared memory than 48 KiB where it needs to."""
+    """A compiled kernel, of which the driver is told how much shared memory it gets where that is much."""
 
     __slots__ = ("_allowed", "_function")
 
     def __init__(self, function: Any) -> None:
         self._function = function
-        self._allowed = _STATIC_SHARED_MEMORY
+        self._allowed = _UNASKED_SHARED_MEMORY
 
     def __call__(
         self,

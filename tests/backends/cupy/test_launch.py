@@ -241,6 +241,12 @@ def test_nothing_to_do(runtime, kernels):
     assert len(runtime.launched) == 2
 
 
+def test_shared_memory_that_may_pass_48_kib_with_static_variables_is_asked_for(runtime, kernels):
+    kernels["gather"]((1,), (32,), **arguments(), shared_memory=48 * 1024)
+    kernels["gather"]((1,), (32,), **arguments(), shared_memory=40_000)
+    assert [allowed for *_, allowed in runtime.launched] == [48 * 1024, 48 * 1024]
+
+
 def test_shared_memory_past_48_kib_is_asked_for(runtime, kernels):
     for shared in (1000, 50_000, 60_000, 55_000):
         kernels["gather"]((1,), (32,), **arguments(), shared_memory=shared)
