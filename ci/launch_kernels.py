@@ -3,7 +3,8 @@
     python ci/launch_kernels.py [--device cuda:0|emulated] [--no-pool] [NAME ...]
 
 Results are not looked at here: the tests do that. A kernel that was not launched, because it declined its input or
-because nothing small is known to give it, is an error.
+because nothing small is known to give it, is an error; so is a ``__global__`` function of any ``.cu`` file that no
+input led to.
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 from xnn.backends import registry
+from xnn.backends.cupy import kernels
+from xnn.backends.cupy.launch import Kernel
+from xnn.backends.cupy.source import read_source
 
 import xnn
 from xnn import optim, random
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+KERNELS = Path(kernels.__file__).parent
 
 # Rows that end inside a vector load, a warp and a block.
 SHAPES = [(1, 1), (3, 2), (33, 5), (2, 130), (2, 1027), (1, 4099)]
@@ -65,11 +72,12 @@ def cross_entropy(make: Inputs) -> Iterator[Call]:
         yield (logits, target), {"reduction": "none", "label_smoothing": 0.1}
         weight = make.device.xp.abs(make.numbers(c)) + 1
         yield (logits, target, weight), {"ignore_index": 0, "reduction": "sum"}
+        yield (logits, 2 * target - 1, weight), {"reduction": "none"}  # some are out of range
 
 
 def normalised_rows(make: Inputs, bias: bool) -> Iterator[Call]:
     """For layer and RMS normalisation: with weights and without."""
-    for n, c in SHAPES:
+    for n, c in [*SHAPES, (2, 4104), (1, 16_400)]:
         x = make.numbers(n, c)
         yield (x, (c,)), {}
         yield (x, (c,), make.numbers(c), *([make.numbers(c)] if bias else [])), {}
@@ -77,16 +85,18 @@ def normalised_rows(make: Inputs, bias: bool) -> Iterator[Call]:
 
 def normalised_channels(make: Inputs, running: bool) -> Iterator[Call]:
     """For batch normalisation: few and many values per channel."""
-    for shape in [(7, 3), (130, 33), (2, 3, 5, 5), (9, 2, 33, 33)]:
+    for shape in [(7, 3), (130, 33), (2100, 45), (6200, 2), (2, 3, 5, 5), (9, 2, 33, 33)]:
         c = shape[1]
         statistics = [make.numbers(c), make.device.xp.abs(make.numbers(c)) + 1] if running else []
         yield (make.numbers(*shape), *statistics, make.numbers(c), make.numbers(c)), {}
 
 
 def embedding(make: Inputs) -> Iterator[Call]:
-    """Rows that occur often, and rows that never do."""
+    """Rows that occur often, rows that never do, and indices out of range."""
     for rows, width, count in [(1, 1, 5), (10, 7, 100), (50, 130, 33)]:
-        yield (make.whole(rows, count), make.numbers(rows, width)), {}
+        indices, weight = make.whole(rows, count), make.numbers(rows, width)
+        yield (indices, weight), {}
+        yield (2 * indices - 1, weight), {}
 
 
 def lists(make: Inputs) -> list[Any]:
@@ -145,6 +155,11 @@ def drive(entry: registry.Registered, device: xnn.Device, dtype: str) -> None:
                 for p in params:
                     p.grad = make.numbers(*p.shape)
                 trained.step()
+            if dtype in ("float16", "bfloat16"):  # half weights whose states are float32
+                states = [{k: widened(make, v) for k, v in trained.state[p].items()} for p in params]
+                values, grads = [p.data for p in params], [p.grad for p in params]
+                group = trained.param_groups[0]
+                trained.rule.update_group(values, grads, states, {k: group[k] for k in trained.defaults})
         return
     for args, kwargs in SMALL[name](make) if name in SMALL else smallest_case(entry, device, dtype):
         y, backward = entry.operation.vjp(*args, **kwargs)
@@ -152,6 +167,11 @@ def drive(entry: registry.Registered, device: xnn.Device, dtype: str) -> None:
             ys = y if isinstance(y, tuple) else (y,)
             dys = tuple(device.xp.ones_like(part) for part in ys)
             backward(dys if isinstance(y, tuple) else dys[0])
+
+
+def widened(make: Inputs, value: Any) -> Any:
+    """An array of a state in float32; its other entries as they are."""
+    return make.device.asarray(value, dtype="float32") if hasattr(value, "dtype") else value
 
 
 def smallest_case(entry: registry.Registered, device: xnn.Device, dtype: str) -> Iterator[Call]:
@@ -173,6 +193,14 @@ def main() -> int:
 
     registry.load("cupy")
     launched: dict[int, int] = {}
+    names: set[str] = set()
+    launch_one = Kernel.__call__
+
+    def launch(self: Kernel, *args: Any, **kwargs: Any) -> None:
+        names.add(self.name)
+        launch_one(self, *args, **kwargs)
+
+    Kernel.__call__ = launch  # type: ignore[method-assign]
 
     def counted(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -207,7 +235,16 @@ def main() -> int:
                 result = f"FAILED: {type(error).__name__}: {error}"
             bad += not result.endswith("calls")
             print(f"{entry.name:28} {dtype:9} {result}", flush=True)
-    print(f"{len(registry.KERNELS)} kernels, {bad} failures")
+    if not options.names:
+        for dtype in ("float32", "float64"):  # random numbers, which no operation stands for
+            for size in (1, 255, 4099):
+                device.uniform((1, 2), (size,), 0.0, 1.0, dtype)
+        device.synchronize()
+        for path in sorted(KERNELS.glob("*.cu")):
+            for name in sorted(read_source(path).signatures.keys() - names):
+                print(f"{path.name}: NOT LAUNCHED: no input here leads to {name}")
+                bad += 1
+    print(f"{len(registry.KERNELS)} kernels of operations, {len(names)} functions, {bad} failures")
     return 1 if bad else 0
 
 
