@@ -12,6 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from xnn.backends.emulator.device import emulated_device
+
+import xnn
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "ci" / "gpu_run.py"
@@ -204,3 +207,15 @@ def test_wrong_arguments(gpu, given, message, capsys):
     with pytest.raises(SystemExit):
         gpu.arguments(given)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_driver_for_the_sanitizers_launches_every_kernel():
+    try:
+        emulated_device()
+    except xnn.DeviceError as error:
+        pytest.skip(str(error))
+    command = [sys.executable, str(ROOT / "ci" / "launch_kernels.py"), "--device", "emulated"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1].endswith(" 0 failures")
