@@ -30,7 +30,11 @@ def test_step(step, device: str, record) -> None:
     bench.release()
     for row in theirs:
         assert not row.note, row.note  # the same work: the same loss
-        print(f"\n{row.variant} takes {{1:.2f}} of xnn's time ({{0:.2f}} to {{2:.2f}})".format(*row.relative))
+        print(
+            f"\n{step.name}, {step.case}: {row.variant} takes {{1:.2f}} of xnn's time ({{0:.2f}} to {{2:.2f}})".format(
+                *row.relative
+            )
+        )
     record(
         ours.samples,
         samples_per_second=ours.samples_per_second,

@@ -64,6 +64,7 @@ _ADAM = {"lr": 1e-3}
 
 STEPS = (
     Step((784, 128, 10), 1, "SGD", _SGD),
+    Step((784, 128, 10), 32, "SGD", _SGD),
     Step((784, 128, 10), 64, "SGD", _SGD),
     Step((784, 128, 10), 64, "Adam", _ADAM),
     Step((784, 512, 512, 10), 128, "SGD", _SGD),
