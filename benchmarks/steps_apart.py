@@ -1,7 +1,7 @@
 """Training steps of xnn and PyTorch, each in a process of its own, in turn.
 
-In one process the thread pools of NumPy's BLAS and of PyTorch disturb each other: threads of the one still wait in a loop
-when the other begins. That makes small steps of either look slow. Here nothing is shared.
+In one process the thread pools of NumPy's BLAS and of PyTorch disturb each other: threads of the one still wait in a
+loop when the other begins. That makes small steps of either look slow. Here nothing is shared.
 
     python benchmarks/steps_apart.py
 """
