@@ -228,7 +228,7 @@ def test_every_optimizer_and_schedule_trains(tmp_path):
 
 @pytest.mark.parametrize("when", [1.0, 2.0])
 def test_ctrl_c_saves_and_the_resumed_run_is_the_same_bit_for_bit(tmp_path, when):
-    options = ["digits", "--epochs", "400", "--hidden", "8", "--device", "cpu", "--no-batch-norm"]
+    options = ["digits", "--epochs", "4000", "--hidden", "8", "--device", "cpu", "--no-batch-norm"]
     command = [sys.executable, "-m", "xnn", "train", *options, "--out", str(tmp_path / "a")]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -245,9 +245,9 @@ def test_ctrl_c_saves_and_the_resumed_run_is_the_same_bit_for_bit(tmp_path, when
     assert process.returncode == 130, err
     assert f"go on with: xnn train --resume {tmp_path / 'a'}" in out
     stopped = load_checkpoint(tmp_path / "a" / "last.safetensors")["trainer"]
-    assert 0 < stopped["step"] < 400 * 18
+    assert 0 < stopped["step"] < 4000 * 18
 
-    # The rest of 400 epochs twice would take long: compare over the next two epochs.
+    # The rest of 4000 epochs twice would take long: compare over the next two epochs.
     from xnn.training import Config, Run
 
     first = Run.open(tmp_path / "a", device="cpu")
