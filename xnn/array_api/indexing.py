@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from xnn.array_api._rules import scatter_add
@@ -64,7 +65,7 @@ def take(x: Array, indices: Array, /, *, axis: int | None = None) -> tuple[Array
         xp = array_namespace(dy)
         rest = tuple(n for i, n in enumerate(shape) if i != along)
         rows = xp.reshape(
-            xp.moveaxis(dy, along, 0), (indices.shape[0], -1) if indices.shape[0] else (0, _size(rest))
+            xp.moveaxis(dy, along, 0), (indices.shape[0], -1) if indices.shape[0] else (0, math.prod(rest))
         )
         targets = unwrap(indices)
         from_front = array_namespace(targets).where(targets < 0, targets + shape[along], targets)
@@ -83,23 +84,16 @@ def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> tuple[Arr
     def backward(dy: Array) -> Array:
         xp = array_namespace(dy)
         plain_xp = array_namespace(unwrap(indices))
-        place = plain_xp.reshape(plain_xp.arange(_size(shape), device=unwrap(indices).device), shape)
+        place = plain_xp.reshape(plain_xp.arange(math.prod(shape), device=unwrap(indices).device), shape)
         lined_up = plain_xp.broadcast_to(unwrap(indices), dy.shape)
         wide = tuple(
             n if i == axis % len(shape) else m for i, (n, m) in enumerate(zip(shape, dy.shape, strict=True))
         )
         positions = plain_xp.take_along_axis(plain_xp.broadcast_to(place, wide), lined_up, axis=axis)
-        dx = scatter_add(_size(shape), plain_xp.reshape(positions, (-1,)), xp.reshape(dy, (-1, 1)))
+        dx = scatter_add(math.prod(shape), plain_xp.reshape(positions, (-1,)), xp.reshape(dy, (-1, 1)))
         return xp.reshape(dx, shape)
 
     return xp.take_along_axis(x, indices, axis=axis), backward
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
 
 
 __all__ = ["getitem", "take", "take_along_axis"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,16 +85,7 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
         )
     keep1 = [a for a in range(n1) if a not in sum1]
     keep2 = [a for a in range(n2) if a not in sum2]
-    inner = 1
-    for a in sum1:
-        inner *= x1.shape[a]
-    left = reshape(permute_dims(x1, (*keep1, *sum1)), (-1, inner) if inner else (_rows(x1, keep1), 0))
-    right = reshape(permute_dims(x2, (*sum2, *keep2)), (inner, -1) if inner else (0, _rows(x2, keep2)))
+    inner = math.prod(x1.shape[a] for a in sum1)
+    left = reshape(permute_dims(x1, (*keep1, *sum1)), (math.prod(x1.shape[a] for a in keep1), inner))
+    right = reshape(permute_dims(x2, (*sum2, *keep2)), (inner, math.prod(x2.shape[a] for a in keep2)))
     return reshape(matmul(left, right), (*(x1.shape[a] for a in keep1), *(x2.shape[a] for a in keep2)))
-
-
-def _rows(x: Array, axes: Sequence[int]) -> int:
-    count = 1
-    for a in axes:
-        count *= x.shape[a]
-    return count

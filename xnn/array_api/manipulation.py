@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,7 +109,7 @@ def repeat(x: Array, repeats: int, /, *, axis: int | None = None) -> tuple[Array
     def backward(dy: Array) -> Array:
         xp = array_namespace(dy)
         if axis is None:
-            return xp.reshape(xp.sum(xp.reshape(dy, (_size(shape), repeats)), axis=1), shape)
+            return xp.reshape(xp.sum(xp.reshape(dy, (math.prod(shape), repeats)), axis=1), shape)
         a = axis % len(shape)
         return xp.sum(xp.reshape(dy, (*shape[: a + 1], repeats, *shape[a + 1 :])), axis=a + 1)
 
@@ -142,7 +143,7 @@ def _concat(*arrays: Array, axis: int | None) -> tuple[Array, Backward]:
         along = 0 if axis is None else axis % len(dy.shape)
         dxs, start = [], 0
         for shape, dtype in likes:
-            length = _size(shape) if axis is None else shape[along]
+            length = math.prod(shape) if axis is None else shape[along]
             dx = _part(dy, along, slice(start, start + length))
             dxs.append(xp.astype(xp.reshape(dx, shape), dtype, copy=False))
             start += length
@@ -152,13 +153,6 @@ def _concat(*arrays: Array, axis: int | None) -> tuple[Array, Backward]:
 
 
 _concat.name = "concat"  # as messages shall call it
-
-
-def _size(shape: Sequence[int]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
 
 
 def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:
